@@ -1,0 +1,2 @@
+# Turnpike. `make run` shows it working, `make test` proves it.
+.DEFAULT_GOAL := help
