@@ -1,2 +1,61 @@
 # Turnpike. `make run` shows it working, `make test` proves it.
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 16
+
+# ---- the environment -------------------------------------------------------------------------------------------------
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp holds what was installed, so a touched but unchanged lock installs nothing again.
+$(INSTALLED): requirements.lock pyproject.toml | $(VENV)/pyvenv.cfg
+	@if ! cat requirements.lock pyproject.toml | sha256sum | cmp -s - $(INSTALLED); then \
+	  $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(BIN)/pip install -q --disable-pip-version-check --no-deps -e . ; fi
+	@cat requirements.lock pyproject.toml | sha256sum > $(INSTALLED)
+
+install: $(INSTALLED)  ## The virtual environment with exactly what requirements.lock names
+
+lock:  ## Resolve pyproject.toml into requirements.lock and install it
+	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url -q -o requirements.lock
+	$(BIN)/uv pip sync -q requirements.lock
+	$(BIN)/uv pip install -q --no-deps -e .
+	@cat requirements.lock pyproject.toml | sha256sum > $(INSTALLED)
+
+# ---- contracts -------------------------------------------------------------------------------------------------------
+gen: $(INSTALLED)  ## Generate gen/ from protos/
+	$(BIN)/python tools/generate_stubs.py
+
+baseline: $(INSTALLED)  ## Take the protos as they are as the baseline of frozen packages
+	$(BIN)/buf build protos -o protos/baseline.binpb
+
+breaking: $(INSTALLED)  ## Compare frozen packages with the committed baseline
+	@frozen=$$(grep -v '^#' protos/frozen.txt | sed '/^\s*$$/d; s|^|--path protos/|'); \
+	if [ -n "$$frozen" ]; then $(BIN)/buf breaking --against protos/baseline.binpb $$frozen; fi
+
+# ---- the house -------------------------------------------------------------------------------------------------------
+lint: $(INSTALLED) breaking  ## Protos, style and import directions
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)  ## Write protos and Python in the house's form
+	$(BIN)/buf format -w protos
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED)  ## mypy --strict over everything we wrote
+	$(BIN)/mypy services tests tools
+
+.PHONY: help install lock gen baseline breaking lint format types
