@@ -1414,6 +1414,52 @@ class AuthenticateResponse(_message.Message):
 Global___AuthenticateResponse: _TypeAlias = AuthenticateResponse  # noqa: Y015
 
 @_typing.final
+class AuthenticateAdminRequest(_message.Message):
+    """AuthenticateAdminRequest names an admin token by its hash."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_HASH_FIELD_NUMBER: _builtins.int
+    secret_hash: _builtins.bytes
+    """SHA-256 of the secret."""
+    def __init__(
+        self,
+        *,
+        secret_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret_hash", b"secret_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthenticateAdminRequest: _TypeAlias = AuthenticateAdminRequest  # noqa: Y015
+
+@_typing.final
+class AuthenticateAdminResponse(_message.Message):
+    """AuthenticateAdminResponse is the admin token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_TOKEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def admin_token(self) -> _entities_pb2.AdminToken:
+        """The token."""
+
+    def __init__(
+        self,
+        *,
+        admin_token: _entities_pb2.AdminToken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admin_token", b"admin_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_token", b"admin_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthenticateAdminResponse: _TypeAlias = AuthenticateAdminResponse  # noqa: Y015
+
+@_typing.final
 class TailLedgerRequest(_message.Message):
     """TailLedgerRequest begins a tail."""
 

@@ -90,6 +90,11 @@ class BudgetServiceStub:
                 request_serializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateRequest.SerializeToString,
                 response_deserializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateResponse.FromString,
                 _registered_method=True)
+        self.AuthenticateAdmin = channel.unary_unary(
+                '/turnpike.budget.v1.BudgetService/AuthenticateAdmin',
+                request_serializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateAdminRequest.SerializeToString,
+                response_deserializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateAdminResponse.FromString,
+                _registered_method=True)
         self.TailLedger = channel.unary_stream(
                 '/turnpike.budget.v1.BudgetService/TailLedger',
                 request_serializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.TailLedgerRequest.SerializeToString,
@@ -182,6 +187,13 @@ class BudgetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AuthenticateAdmin(self, request, context):
+        """AuthenticateAdmin looks an admin token up by its hash: the other services' admin RPCs ask it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TailLedger(self, request, context):
         """TailLedger streams ledger entries of all organisations in the order of each organisation's sequence: first what
         there is after the given positions, then what comes.
@@ -242,6 +254,11 @@ def add_BudgetServiceServicer_to_server(servicer, server):
                     servicer.Authenticate,
                     request_deserializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateRequest.FromString,
                     response_serializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateResponse.SerializeToString,
+            ),
+            'AuthenticateAdmin': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuthenticateAdmin,
+                    request_deserializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateAdminRequest.FromString,
+                    response_serializer=turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateAdminResponse.SerializeToString,
             ),
             'TailLedger': grpc.unary_stream_rpc_method_handler(
                     servicer.TailLedger,
@@ -525,6 +542,33 @@ class BudgetService:
             '/turnpike.budget.v1.BudgetService/Authenticate',
             turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateRequest.SerializeToString,
             turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthenticateAdmin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/turnpike.budget.v1.BudgetService/AuthenticateAdmin',
+            turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateAdminRequest.SerializeToString,
+            turnpike_dot_budget_dot_v1_dot_budget__pb2.AuthenticateAdminResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,8 @@ class BudgetServiceStub:
     """
     Authenticate: _grpc.UnaryUnaryMultiCallable[_budget_pb2.AuthenticateRequest, _budget_pb2.AuthenticateResponse]
     """Authenticate looks a key up by its hash: for readers whose directory is stale or does not have it."""
+    AuthenticateAdmin: _grpc.UnaryUnaryMultiCallable[_budget_pb2.AuthenticateAdminRequest, _budget_pb2.AuthenticateAdminResponse]
+    """AuthenticateAdmin looks an admin token up by its hash: the other services' admin RPCs ask it."""
     TailLedger: _grpc.UnaryStreamMultiCallable[_budget_pb2.TailLedgerRequest, _budget_pb2.TailLedgerResponse]
     """TailLedger streams ledger entries of all organisations in the order of each organisation's sequence: first what
     there is after the given positions, then what comes.
@@ -117,6 +119,8 @@ class BudgetServiceAsyncStub(BudgetServiceStub):
     """
     Authenticate: _aio.UnaryUnaryMultiCallable[_budget_pb2.AuthenticateRequest, _budget_pb2.AuthenticateResponse]  # type: ignore[assignment]
     """Authenticate looks a key up by its hash: for readers whose directory is stale or does not have it."""
+    AuthenticateAdmin: _aio.UnaryUnaryMultiCallable[_budget_pb2.AuthenticateAdminRequest, _budget_pb2.AuthenticateAdminResponse]  # type: ignore[assignment]
+    """AuthenticateAdmin looks an admin token up by its hash: the other services' admin RPCs ask it."""
     TailLedger: _aio.UnaryStreamMultiCallable[_budget_pb2.TailLedgerRequest, _budget_pb2.TailLedgerResponse]  # type: ignore[assignment]
     """TailLedger streams ledger entries of all organisations in the order of each organisation's sequence: first what
     there is after the given positions, then what comes.
@@ -211,6 +215,13 @@ class BudgetServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_budget_pb2.AuthenticateResponse, _abc.Awaitable[_budget_pb2.AuthenticateResponse]]:
         """Authenticate looks a key up by its hash: for readers whose directory is stale or does not have it."""
+
+    def AuthenticateAdmin(
+        self,
+        request: _budget_pb2.AuthenticateAdminRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_pb2.AuthenticateAdminResponse, _abc.Awaitable[_budget_pb2.AuthenticateAdminResponse]]:
+        """AuthenticateAdmin looks an admin token up by its hash: the other services' admin RPCs ask it."""
 
     def TailLedger(
         self,
