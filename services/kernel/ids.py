@@ -2,7 +2,7 @@
 
 Ids that we make are a prefix and a UUIDv7 in Crockford's base 32: `org_01k9x3v6q8e2tb0m5r4w7y1zcd`. They sort by time,
 have one spelling, and say what they name when they turn up in a log. Ids are text everywhere: on the wire, in
-Postgres, in logs. Ids that come from a caller (`RequestId`, `UserId`) only have to keep to an alphabet.
+Postgres, in logs. Ids that come from a caller (`RequestId`, `UserPseudonym`) only have to keep to an alphabet.
 """
 
 import os
@@ -115,11 +115,18 @@ class KeyId(MadeId):
     prefix = "key"
 
 
+class UserId(MadeId):
+    """A user of an organisation; the tenant's own name for him is his `UserPseudonym`."""
+
+    __slots__ = ()
+    prefix = "user"
+
+
 class AdminTokenId(MadeId):
     """A token for the admin API."""
 
     __slots__ = ()
-    prefix = "atok"
+    prefix = "adm"
 
 
 class BudgetId(MadeId):
@@ -203,7 +210,7 @@ class RequestId(CallersId):
         return cls(f"req_{_encode(uuid7())}")
 
 
-class UserId(CallersId):
-    """A pseudonymous user, as the tenant names him."""
+class UserPseudonym(CallersId):
+    """A user as the tenant names him; nothing that names a person."""
 
     __slots__ = ()

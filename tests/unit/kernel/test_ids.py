@@ -1,6 +1,6 @@
 import pytest
 
-from services.kernel.ids import KeyId, OrganisationId, RequestId, UserId, uuid7
+from services.kernel.ids import KeyId, OrganisationId, RequestId, UserPseudonym, uuid7
 
 
 def test_made_ids_have_a_prefix_sort_by_time_and_parse() -> None:
@@ -41,4 +41,4 @@ def test_callers_ids_keep_to_an_alphabet(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "x" * 129, "a b", "a/b", "é", "a\n"])
 def test_other_callers_ids_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="letters, digits"):
-        UserId.parse(text)
+        UserPseudonym.parse(text)
