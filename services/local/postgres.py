@@ -82,12 +82,14 @@ class LocalPostgres:
         *,
         port: int,
         durable: bool = True,
+        log: Path | None = None,
         annex_root: Path = ANNEX_ROOT,
         settings: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.port = port
         self._durable = durable
+        self._log = log or self.folder / "postgres.log"
         self._annex_root = annex_root
         self._settings = settings or {}
 
@@ -95,6 +97,11 @@ class LocalPostgres:
     def dsn(self) -> str:
         """Where it serves, with its password."""
         return f"postgresql://{USER}:{self._password}@{ports.LOOPBACK}:{self.port}/{DATABASE}"
+
+    @property
+    def version(self) -> str:
+        """The version of the server, as its wheel says."""
+        return importlib.metadata.version(PACKAGE)
 
     @property
     def home(self) -> Path:
@@ -128,7 +135,7 @@ class LocalPostgres:
             argv=(str(program), "-D", str(self.data), f"--config-file={self.home / 'postgresql.conf'}"),
             environment=_environment(),
             folder=self.home,
-            log=self.folder / "postgres.log",
+            log=self._log,
             identity=identity,
             stop_signal=FAST_SHUTDOWN,
             death_signal=FAST_SHUTDOWN,
@@ -184,7 +191,7 @@ class LocalPostgres:
         installed = _installation()
         if identity is None or identity.may_read(installed / "bin" / "postgres"):
             return installed / "bin" / "postgres"
-        copy = self.home / f"server-{importlib.metadata.version(PACKAGE)}"
+        copy = self.home / f"server-{self.version}"
         if not copy.exists():
             for old in self.home.glob("*server-*"):
                 shutil.rmtree(old)

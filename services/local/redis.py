@@ -73,10 +73,11 @@ def find_program() -> Program | None:
 class LocalRedis:
     """A server with its files in `folder`; it keeps no data there."""
 
-    def __init__(self, folder: Path, program: Program, *, port: int) -> None:
+    def __init__(self, folder: Path, program: Program, *, port: int, log: Path | None = None) -> None:
         self.folder = folder.absolute()
         self.program = program
         self.port = port
+        self._log = log or self.folder / "redis.log"
 
     @property
     def url(self) -> str:
@@ -95,7 +96,7 @@ class LocalRedis:
             argv=(str(self.program.path), str(self.folder / "redis.conf")),
             environment={"PATH": os.defpath, "LC_ALL": "C"},
             folder=self.folder,
-            log=self.folder / "redis.log",
+            log=self._log,
         )
 
     def is_ready(self) -> bool:
