@@ -165,7 +165,10 @@ class LedgerEntry(_message.Message):
 
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """The amount of the movement in money: what was held, charged or released."""
+        """The amount of the movement in money: what was held, added, charged (overage included) or released. For CORRECT,
+        RERATE and ADJUST it is the signed difference to what was charged before, so that summing COMMIT, EXPIRE, CORRECT,
+        RERATE and ADJUST gives what was spent.
+        """
 
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
