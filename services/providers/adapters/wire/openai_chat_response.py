@@ -1,0 +1,106 @@
+"""A whole chat completion as an answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.providers.adapters.wire.body import arr, decode_object, media_of_data_url, obj, text
+from services.providers.adapters.wire.openai_chat_parts import (
+    arguments,
+    call_signature,
+    logprobs,
+    pieces,
+    reasoning_of,
+)
+from services.providers.adapters.wire.openai_dialect import Dialect, chat_usage
+from services.providers.adapters.wire.openai_errors import error_of
+from services.providers.domain.classify import request_id_of
+from services.providers.domain.failure import unreadable
+from services.providers.domain.finish import finish_reason
+from services.providers.ports import Answer, Headers
+from turnpike.common.v1 import content_pb2
+
+Part = content_pb2.Part
+
+
+def chat_answer(headers: Headers, body: bytes, dialect: Dialect, provider: str) -> Answer:
+    """The answer in `body`. Raises AttemptError if it holds an error or no choices."""
+    said = decode_object(body)
+    usage = chat_usage(said.get("usage"), dialect)
+    if said.get("error") and not said.get("choices"):
+        error = error_of(said, 0, headers)
+        error.failure.usage = usage
+        raise error
+    choices = said.get("choices")
+    if not isinstance(choices, list):
+        if said.get("object") == "error" or "detail" in said:
+            raise error_of(said, 0, headers)
+        raise unreadable("The vendor's answer has no choices.")
+    return Answer(
+        choices=[_choice(choice, number, provider) for number, choice in enumerate(choices)],
+        usage=usage,
+        vendor_cost_nanos=dialect.cost_nanos(obj(said.get("usage"))),
+        vendor_request_id=request_id_of(headers) or text(said.get("id")),
+        vendor_model=text(said.get("model")),
+    )
+
+
+def _choice(choice: Any, number: int, provider: str) -> content_pb2.Choice:
+    choice = obj(choice)
+    message = obj(choice.get("message"))
+    parts = _parts(message, provider)
+    if not message and text(choice.get("text")):  # the old completions shape
+        parts = [Part(text=content_pb2.TextPart(text=choice["text"]))]
+    raw = text(choice.get("finish_reason"))
+    kinds = {part.WhichOneof("kind") for part in parts}
+    index = choice.get("index")
+    return content_pb2.Choice(
+        index=index if isinstance(index, int) and index >= 0 else number,
+        message=content_pb2.Message(role=content_pb2.Role.ROLE_ASSISTANT, parts=parts),
+        finish_reason=finish_reason(raw, has_tool_calls="tool_call" in kinds, has_refusal="refusal" in kinds),
+        finish_reason_raw=raw,
+        logprobs=logprobs(choice.get("logprobs")),
+    )
+
+
+def _parts(message: Mapping[str, Any], provider: str) -> list[Part]:
+    parts: list[Part] = []
+    beside = reasoning_of(message, provider)
+    if beside is not None:
+        parts.append(Part(reasoning=beside))
+    for kind, piece in pieces(message.get("content")):
+        match kind:
+            case "text":
+                parts.append(Part(text=content_pb2.TextPart(text=piece)))
+            case "reasoning":
+                parts.append(Part(reasoning=content_pb2.ReasoningPart(text=piece)))
+            case "refusal":
+                parts.append(Part(refusal=content_pb2.TextPart(text=piece)))
+            case _:
+                parts.append(Part(image=media_of_data_url(piece)))
+    if text(message.get("refusal")):
+        parts.append(Part(refusal=content_pb2.TextPart(text=message["refusal"])))
+    for image in arr(message.get("images")):
+        url = text(obj(obj(image).get("image_url")).get("url"))
+        if url:
+            parts.append(Part(image=media_of_data_url(url)))
+    audio = obj(message.get("audio"))
+    if audio:
+        if text(audio.get("transcript")):
+            parts.append(Part(text=content_pb2.TextPart(text=audio["transcript"])))
+        parts.append(Part(audio=media_of_data_url(f"data:audio;base64,{text(audio.get('data'))}")))
+    for number, call in enumerate(arr(message.get("tool_calls"))):
+        parts.append(Part(tool_call=_call(obj(call), number)))
+    legacy = obj(message.get("function_call"))
+    if legacy:
+        parts.append(Part(tool_call=_call({"function": legacy}, 0)))
+    return parts
+
+
+def _call(call: Mapping[str, Any], number: int) -> content_pb2.ToolCall:
+    function = obj(call.get("function"))
+    return content_pb2.ToolCall(
+        id=text(call.get("id")) or f"call_{number}",
+        name=text(function.get("name")),
+        arguments_json=arguments(function.get("arguments")) or "{}",
+        signature=call_signature(call),
+    )

@@ -1,0 +1,111 @@
+"""Server-sent events from bytes that may be split anywhere."""
+
+from dataclasses import dataclass
+from typing import Final
+
+LINE_BYTES_MAX: Final = 8 << 20
+"""The longest line that is kept. Inline images come in single lines of a few megabytes; ten would be abuse."""
+
+
+@dataclass(slots=True)
+class LineTooLong(Exception):
+    """A line above LINE_BYTES_MAX."""
+
+    seen_bytes: int
+
+    def __str__(self) -> str:
+        return f"a line of the stream is longer than {LINE_BYTES_MAX} bytes"
+
+
+class LineDecoder:
+    r"""Cuts a byte stream into lines. Ends of lines are \n, \r\n and \r; a trailing \r waits for what follows it.
+
+    Bytes, not text: a character that is split over two reads is whole again within its line.
+    """
+
+    __slots__ = ("_pieces", "_pieces_bytes", "_swallow_newline")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._pieces_bytes = 0
+        self._swallow_newline = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes, without their ends. Raises LineTooLong."""
+        if self._swallow_newline and data:
+            self._swallow_newline = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        if b"\r" in data:
+            self._swallow_newline = data[-1:] == b"\r"
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        end = data.rfind(b"\n")
+        if end < 0:
+            if data:
+                self._keep(data)
+            return []
+        lines = data[:end].split(b"\n")
+        if self._pieces:
+            self._pieces.append(lines[0])
+            lines[0] = b"".join(self._pieces)
+            self._pieces.clear()
+            self._pieces_bytes = 0
+        if end + 1 < len(data):
+            self._keep(data[end + 1 :])
+        return lines
+
+    def _keep(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._pieces_bytes += len(data)
+        if self._pieces_bytes > LINE_BYTES_MAX:
+            raise LineTooLong(self._pieces_bytes)
+
+    def flush(self) -> bytes:
+        """The last line, if the stream ended without ending it."""
+        rest = b"".join(self._pieces)
+        self._pieces.clear()
+        self._pieces_bytes = 0
+        return rest
+
+
+@dataclass(slots=True)
+class Event:
+    """One event. `name` is empty where the stream names none."""
+
+    name: str
+    data: bytes
+
+
+class SseDecoder:
+    """Events from bytes. Comments, ids and retry hints are passed over."""
+
+    __slots__ = ("_data", "_lines", "_name")
+
+    def __init__(self) -> None:
+        self._lines = LineDecoder()
+        self._name = ""
+        self._data: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes. Raises LineTooLong."""
+        return self._events(self._lines.feed(data))
+
+    def flush(self) -> list[Event]:
+        """What an ending stream leaves: the last event, even if the blank line after it never came."""
+        rest = self._lines.flush()
+        return self._events([rest, b""] if rest else [b""])
+
+    def _events(self, lines: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        for line in lines:
+            if not line:
+                if self._data:
+                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    events.append(Event(self._name, data))
+                    self._data = []
+                self._name = ""
+            elif line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif line.startswith(b"event:"):
+                self._name = line[6:].strip().decode("utf-8", "replace")
+        return events
