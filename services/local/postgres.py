@@ -119,7 +119,7 @@ class LocalPostgres:
 
         Blocks: a second or two the first time, milliseconds later. Raises PostgresError or PrivilegeError.
         """
-        files.make_folder(self.folder, 0o711 if os.geteuid() == 0 else files.PRIVATE_FOLDER)
+        files.make_folder(self.folder)
         sweep(self._annex_root)
         identity = self._settle() if os.geteuid() == 0 else None
         program = self._program(identity)
@@ -155,6 +155,7 @@ class LocalPostgres:
 
     @functools.cached_property
     def _password(self) -> str:
+        files.make_folder(self.folder)
         return files.secret(self.folder / "password")
 
     def _configuration(self) -> str:

@@ -116,6 +116,7 @@ class LocalRedis:
 
     @functools.cached_property
     def _password(self) -> str:
+        files.make_folder(self.folder)
         return files.secret(self.folder / "password")
 
 

