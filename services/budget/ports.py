@@ -1,0 +1,110 @@
+"""What the budget service needs of its stores, in its own words, and what its two halves need of each other.
+
+The *owner* decides holds in memory and writes the journal. The *admin* half changes entities. They meet in the tree's
+row: a change locks it, writes, and raises the tree's configuration revision; the owner's next statement finds that
+revision changed, writes nothing, reads what changed, and decides again. So the moment an admin call has returned,
+nothing is decided by what was before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from services.budget.domain.budgets import Budget
+from services.budget.domain.config import ConfigChange, TreeConfig, TreeDelta
+
+Connection = Any
+"""An asyncpg connection or pool proxy, in a transaction where the method says so."""
+
+
+class ConfigStore(Protocol):
+    """Where a tree's configuration is kept. Implemented by the admin half (adapters/postgres/config_store.py).
+
+    Every method reads on the connection it is given and raises StoreUnavailable when Postgres does not answer.
+    """
+
+    async def load_tree(
+        self, connection: Connection, organisation_id: str, revision: int
+    ) -> TreeConfig | None:
+        """The whole configuration, at least as new as `revision`. None: there is no such organisation."""
+        ...
+
+    async def load_changes(
+        self, connection: Connection, organisation_id: str, changes: Sequence[ConfigChange], revision: int
+    ) -> TreeDelta:
+        """What the named things are now; at least as new as `revision`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one window of a budget stands; amounts in the budget's unit."""
+
+    budget_id: str
+    window_start: datetime
+    window_end: datetime | None
+    """None: never."""
+    limit: int
+    spent: int
+    held: int
+    overage: int
+    unconfirmed: int
+    """Part of spent that nobody has confirmed."""
+    open_holds: int
+    sequence: int
+    """Position in the organisation's ledger at which this was so."""
+
+    @property
+    def left(self) -> int:
+        """What would still fit; never negative."""
+        return max(0, self.limit - self.spent - self.held - self.overage)
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A booking onto one window of one budget: what to add to its spent amount; may be negative."""
+
+    budget_id: str
+    window_start: datetime
+    spent_delta: int
+
+
+class TreeChange(Protocol):
+    """A change of one tree under way, within the caller's transaction; the tree's row is locked until that ends.
+
+    Implemented by the core (adapters/postgres/tree_changes.py, `async with begin_change(connection, organisation_id)
+    as change`). Everything is written when the block ends without an exception; the caller commits.
+    """
+
+    def touch(self, change: ConfigChange) -> None:
+        """Lets the owner read this again before it decides anything more."""
+        ...
+
+    async def limits(self, budgets: Sequence[Budget]) -> None:
+        """Puts the limits of `budgets`, as they are after the change, in force in their present windows: one LIMIT
+        entry with a leg for each window whose limit differs. Touches the budgets itself."""
+        ...
+
+    async def adjust(
+        self,
+        kind: str,
+        adjustments: Sequence[Adjustment],
+        *,
+        amount_nanos: int,
+        reason: str,
+        about: tuple[str, int] | None = None,
+    ) -> int:
+        """Appends a RERATE or ADJUST entry (`kind`) and returns its sequence. `amount_nanos` is the signed difference
+        in money, `about` the (request_id, attempt) it puts right. Raises PreconditionFailed if a window's spent amount
+        would become negative."""
+        ...
+
+
+class Standings(Protocol):
+    """How budgets stand, as of the last commit. Implemented by the core (adapters/postgres/standings.py)."""
+
+    async def of(self, organisation_id: str, budgets: Sequence[Budget], now: datetime) -> list[Standing]:
+        """One for each budget, in order: of its window at `now`; of a rolling one the sum of its buckets, which begins
+        with the oldest of them. A window nothing was held in yet stands at nothing."""
+        ...
