@@ -9,6 +9,7 @@ The meaning of the counts is that of turnpike.common.v1.Usage: inclusive, with N
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from services.kernel.money import AMOUNT_NANOS_MAX, MoneyOutOfRange
 
@@ -218,7 +219,7 @@ def discounted(price: ModelPrice, discount_ppm: int) -> ModelPrice:
     tiers = []
     for tier in price.tiers:
         rates = {name: getattr(tier, name) for name in PriceTier.__slots__ if name != "input_tokens_above"}
-        kept = {
+        kept: dict[str, Any] = {
             name: None if rate is None else divide_up(rate * kept_ppm, 1_000_000)
             for name, rate in rates.items()
         }
