@@ -83,21 +83,19 @@ class ChatStream:
         if not self.complete:
             last: list[ChoiceDelta] = []
             self._take_all(self._sse.flush(), last)
-        if self._error is not None:
-            self._error.failure.usage = self.usage_so_far()
-            raise self._error
-        if not self.complete and not (
-            self._choices and all(state.finished for state in self._choices.values())
-        ):
+        all_finished = bool(self._choices) and all(state.finished for state in self._choices.values())
+        error = self._error
+        if error is None and not self.complete and not all_finished:
             error = truncated()
+        if error is not None:
             error.failure.usage = self.usage_so_far()
+            error.failure.vendor_cost_nanos = self._dialect.cost_nanos(self._usage or {})
             error.failure.vendor_request_id = request_id_of(self._headers) or self._id
             raise error
-        usage = self._usage or {}
         return Answer(
             choices=[],
             usage=chat_usage(self._usage, self._dialect),
-            vendor_cost_nanos=self._dialect.cost_nanos(usage),
+            vendor_cost_nanos=self._dialect.cost_nanos(self._usage or {}),
             vendor_request_id=request_id_of(self._headers) or self._id,
             vendor_model=self._model,
         )
