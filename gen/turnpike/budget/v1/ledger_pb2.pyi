@@ -123,6 +123,7 @@ class LedgerEntry(_message.Message):
     PRICE_REVISION_FIELD_NUMBER: _builtins.int
     ENDPOINT_ID_FIELD_NUMBER: _builtins.int
     VENDOR_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     organisation_id: _builtins.str
@@ -182,6 +183,10 @@ class LedgerEntry(_message.Message):
     def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Short names and values to report by."""
 
+    @_builtins.property
+    def replaces(self) -> _money_pb2.Money:
+        """The unconfirmed charge that a CORRECT entry replaces; what was charged then is this plus `amount`. Absent otherwise."""
+
     def __init__(
         self,
         *,
@@ -202,12 +207,13 @@ class LedgerEntry(_message.Message):
         price_revision: _builtins.int = ...,
         endpoint_id: _builtins.str = ...,
         vendor_request_id: _builtins.str = ...,
+        replaces: _money_pb2.Money | None = ...,
         previous_hash: _builtins.bytes = ...,
         hash: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "key", b"key", "occurred_at", b"occurred_at", "overage", b"overage", "principal", b"principal", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "key", b"key", "occurred_at", b"occurred_at", "overage", b"overage", "principal", b"principal", "replaces", b"replaces", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "dimensions", b"dimensions", "endpoint_id", b"endpoint_id", "hash", b"hash", "key", b"key", "kind", b"kind", "legs", b"legs", "model", b"model", "occurred_at", b"occurred_at", "organisation_id", b"organisation_id", "outcome", b"outcome", "overage", b"overage", "previous_hash", b"previous_hash", "price_revision", b"price_revision", "principal", b"principal", "sequence", b"sequence", "unconfirmed", b"unconfirmed", "usage", b"usage", "vendor_request_id", b"vendor_request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "dimensions", b"dimensions", "endpoint_id", b"endpoint_id", "hash", b"hash", "key", b"key", "kind", b"kind", "legs", b"legs", "model", b"model", "occurred_at", b"occurred_at", "organisation_id", b"organisation_id", "outcome", b"outcome", "overage", b"overage", "previous_hash", b"previous_hash", "price_revision", b"price_revision", "principal", b"principal", "replaces", b"replaces", "sequence", b"sequence", "unconfirmed", b"unconfirmed", "usage", b"usage", "vendor_request_id", b"vendor_request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
