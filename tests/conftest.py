@@ -1,0 +1,38 @@
+"""Fixtures of all tests: real stores. See tests/support for the rest."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.databases import Databases, postgres_server, redis_server
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """One Postgres 18 for the test process. `with databases.fresh() as dsn:` makes a database for any scope."""
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_dsn(databases: Databases) -> Iterator[str]:
+    """A fresh, empty database for one test."""
+    with databases.fresh() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def redis_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Redis for the test process, with what earlier tests left in it."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+async def redis_url(redis_server_url: str) -> str:
+    """A Redis that is empty when the test begins."""
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(redis_server_url) as client:
+        await client.flushall()
+    return redis_server_url
