@@ -47,6 +47,12 @@ class Table:
         """Notes a problem of a field."""
         self._problems.note(f"{self._place}: {name}" if name else self._place, problem)
 
+    def renamed(self, place: str) -> "Table":
+        """The rest of the table under a place that says more."""
+        table = Table({}, f"{self._place.partition(':')[0]}: {place}", self._problems)
+        table._left = self._left
+        return table
+
     def _take(self, name: str, kind: type, wanted: str) -> Any:
         value = self._left.pop(name, None)
         if value is None:

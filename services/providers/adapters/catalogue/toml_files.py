@@ -2,10 +2,12 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from enum import StrEnum
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, TypeVar
 
 from services.kernel.model_ref import ModelRef
 from services.kernel.pricing import ModelPrice, PriceTier
@@ -68,7 +70,9 @@ def load(*folders: Traversable) -> Catalogue:
             elif data is not None:
                 of_folder += _models(Table(data, file.name, problems))
         for model in of_folder:
-            if model.ref in models and any(other.ref == model.ref and other is not model for other in of_folder):
+            if model.ref in models and any(
+                other.ref == model.ref and other is not model for other in of_folder
+            ):
                 problems.note(model.name, "is there twice")
             models[model.ref] = model
     if problems.found:
@@ -113,7 +117,7 @@ def _model(
         return None
     table = table.renamed(str(ref))
     limits = table.table("limits")
-    own_compliance = table.table("compliance")
+    own_compliance = _compliance(table.table("compliance"))
     kind = _one_of(table, "kind", ModelKind, ModelKind.CHAT)
     tokenizer = table.text("tokenizer") or "bytes"
     if tokenizer not in profile_names():
@@ -137,7 +141,7 @@ def _model(
         languages=table.texts("languages"),
         hints=table.mapping("hints", str),
         prices=tuple(price for entry in table.tables("prices") if (price := _price(entry, str(ref)))),
-        compliance=_compliance(own_compliance) if own_compliance else compliance,
+        compliance=own_compliance if own_compliance != Compliance() else compliance,
         lifecycle=Lifecycle(
             stage=_one_of(table, "stage", LifecycleStage, LifecycleStage.ACTIVE),
             released_on=table.day("released_on"),
@@ -152,9 +156,10 @@ def _model(
     return model
 
 
-def _one_of[Choice: (ModelKind, LifecycleStage)](
-    table: Table, name: str, choices: type[Choice], otherwise: Choice
-) -> Choice:
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def _one_of(table: Table, name: str, choices: type[Choice], otherwise: Choice) -> Choice:
     text = table.text(name)
     if not text:
         return otherwise
@@ -163,3 +168,90 @@ def _one_of[Choice: (ModelKind, LifecycleStage)](
     except ValueError:
         table.problem(name, f"{text} is not one of {', '.join(choices)}")
         return otherwise
+
+
+def _capabilities(table: Table) -> Capabilities:
+    facts: dict[str, bool] = {}
+    for name, value in (("can", True), ("cannot", False)):
+        for capability in table.texts(name):
+            if capability not in CAPABILITIES:
+                table.problem(name, f"{capability} is not one of {', '.join(CAPABILITIES)}")
+            elif capability in facts:
+                table.problem(name, f"{capability} is said twice")
+            else:
+                facts[capability] = value
+    return Capabilities(**facts)
+
+
+def _price(table: Table, model: str) -> ModelPrice | None:
+    tiers = []
+    for entry in table.tables("tiers"):
+        rates = {f"{name}_nanos_per_million": entry.count(name) for name in _RATES}
+        tier = {
+            "input_tokens_above": entry.count("above") or 0,
+            "request_nanos": entry.count("request_nanos") or 0,
+            "tool_call_nanos": entry.count("tool_call_nanos"),
+            **rates,
+        }
+        entry.close()
+        try:
+            tiers.append(PriceTier(**tier))  # type: ignore[arg-type]  # every name is a field, every value a count
+        except ValueError as wrong:
+            entry.problem("", str(wrong))
+    begins, ends = table.moment("effective_from"), table.moment("effective_until")
+    source = table.text("source", required=True)
+    table.close()
+    try:
+        return ModelPrice(model, tuple(tiers), begins, ends, source)
+    except ValueError as wrong:
+        table.problem("tiers", str(wrong))
+        return None
+
+
+def _compliance(table: Table) -> Compliance:
+    compliance = Compliance(
+        regions=_facts(table, "regions"),
+        retention_days=next(iter(_facts(table, "retention_days")), None),
+        trains_on_data=next(iter(_facts(table, "trains_on_data")), None),
+        certifications=_facts(table, "certifications"),
+    )
+    table.close()
+    return compliance
+
+
+def _facts(table: Table, name: str) -> tuple[SourcedFact, ...]:
+    """Statements with their proof; one without source or date is a problem, for it would silently be unknown."""
+    facts = []
+    for entry in table.tables(name):
+        value, source = entry.text("value", required=True), entry.text("source", required=True)
+        checked_on = entry.day("checked_on")
+        if checked_on is None:
+            entry.problem("checked_on", "is missing")
+        else:
+            facts.append(SourcedFact(value, source, checked_on))
+        entry.close()
+    return tuple(facts)
+
+
+def _quality(file: Table) -> dict[str, dict[str, float]]:
+    """Priors by group: `quality.toml` says per class of models what to expect of it, task by task."""
+    classes = {}
+    for entry in file.tables("classes"):
+        name = entry.text("group", required=True)
+        classes[name] = entry.mapping("quality", float)
+        entry.close()
+    file.close()
+    return classes
+
+
+def _with_quality(
+    models: Iterable[CatalogueModel], classes: Mapping[str, Mapping[str, float]]
+) -> Iterable[CatalogueModel]:
+    """Each chat model with the priors of its groups; what its own entry says comes first."""
+    for model in models:
+        priors: dict[str, float] = {}
+        if model.kind is ModelKind.CHAT:
+            for group in model.groups:
+                priors.update(classes.get(group, {}))
+        priors.update(model.quality_priors)
+        yield replace(model, quality_priors=priors) if priors else model
