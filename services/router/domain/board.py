@@ -1,0 +1,174 @@
+"""The candidates of one organisation as arrays: everything a decision compares, laid out once per change.
+
+A board is immutable. It is made anew when the catalogue or the prices change, some milliseconds a time, so that a
+decision over hundreds of candidates is a few dozen array operations.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.kernel.pricing import ModelPrice
+from services.router.domain.catalogue import Catalogue, EndpointFacts, ModelFacts, ModelKind
+from services.router.domain.conditions import BreakerState, Conditions
+from services.router.domain.prices import PriceView
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+UNLIMITED: Final = 2**62
+"""Stands for `no limit is stated` where a limit is compared."""
+
+CANDIDATES_MAX: Final = 4_096
+"""Endpoints on one board; more are a mistake in a catalogue rather than a deployment."""
+
+GENERAL_TASKS: Final = ("unknown", "general", "chat")
+"""Whose prior stands in, in this order, for a task of which the catalogue says nothing: what a model is like."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateFacts:
+    """A model at one of its endpoints."""
+
+    index: int
+    model: ModelFacts
+    endpoint: EndpointFacts
+    price: ModelPrice | None
+
+    @property
+    def name(self) -> str:
+        """`provider/model`."""
+        return self.model.model
+
+
+class Board:
+    """The candidates and their arrays, in one order."""
+
+    def __init__(self, catalogue: Catalogue, prices: PriceView) -> None:
+        self.catalogue_revision = catalogue.revision
+        self.price_revision = prices.revision
+        self.models: Mapping[str, ModelFacts] = catalogue.models
+        pairs = [
+            (model, endpoint)
+            for _, model in sorted(catalogue.models.items())
+            for endpoint in sorted(model.endpoints, key=lambda endpoint: endpoint.endpoint_id)
+        ]
+        if len(pairs) > CANDIDATES_MAX:
+            raise ValueError(f"a catalogue has at most {CANDIDATES_MAX} endpoints, not {len(pairs)}")
+        self.candidates: tuple[CandidateFacts, ...] = tuple(
+            CandidateFacts(index, model, endpoint, prices.of(model.model))
+            for index, (model, endpoint) in enumerate(pairs)
+        )
+        models = [candidate.model for candidate in self.candidates]
+        self.capabilities: Integers = np.array([int(model.capabilities) for model in models], np.int64)
+        self.context_max: Integers = _limits(model.context_tokens_max for model in models)
+        self.input_max: Integers = _limits(model.input_tokens_max for model in models)
+        self.output_max: Integers = _limits(model.output_tokens_max for model in models)
+        self.images_max: Integers = _limits(model.images_max for model in models)
+        self.is_chat: npt.NDArray[np.bool_] = np.array(
+            [model.kind is not ModelKind.EMBEDDING for model in models], bool
+        )
+        self.lifecycle: Integers = np.array([int(model.lifecycle) for model in models], np.int64)
+        self.tokenizers: tuple[str, ...] = tuple(sorted({model.tokenizer for model in models}))
+        self.tokenizer_of: Integers = np.array(
+            [self.tokenizers.index(model.tokenizer) for model in models], np.int64
+        )
+        self.weight: Floats = np.array([candidate.endpoint.weight for candidate in self.candidates])
+        self._lay_out_prices()
+        self._lay_out_parameters(models)
+        self._priors: dict[str, Floats] = {}
+        self.by_endpoint: Mapping[str, CandidateFacts] = {
+            candidate.endpoint.endpoint_id: candidate for candidate in self.candidates
+        }
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def _lay_out_prices(self) -> None:
+        tiers = [
+            candidate.price.tiers[0] if candidate.price is not None else None for candidate in self.candidates
+        ]
+        self.input_rate: Floats = np.array(
+            [_rate(tier.input_nanos_per_million if tier else None) for tier in tiers]
+        )
+        self.output_rate: Floats = np.array(
+            [_rate(tier.output_nanos_per_million if tier else None) for tier in tiers]
+        )
+        self.request_nanos: Floats = np.array([float(tier.request_nanos) if tier else 0.0 for tier in tiers])
+        self.tiered: tuple[int, ...] = tuple(
+            candidate.index
+            for candidate in self.candidates
+            if candidate.price is not None and len(candidate.price.tiers) > 1
+        )
+        self.tier_edge_min: float = min(
+            (
+                self.candidates[index].price.tiers[1].input_tokens_above  # type: ignore[union-attr]
+                for index in self.tiered
+            ),
+            default=float("inf"),
+        )
+
+    def _lay_out_parameters(self, models: list[ModelFacts]) -> None:
+        names = sorted({name for model in models for name in model.refused_parameters})[:62]
+        self.parameter_bits: Mapping[str, int] = {name: 1 << bit for bit, name in enumerate(names)}
+        self.refused_parameters: Integers = np.array(
+            [sum(self.parameter_bits.get(name, 0) for name in model.refused_parameters) for model in models],
+            np.int64,
+        )
+
+    def priors_of(self, task: str) -> Floats:
+        """The catalogue's quality of each candidate for a task; NaN where it says nothing."""
+        found = self._priors.get(task)
+        if found is None:
+            found = np.array([_prior(candidate.model, task) for candidate in self.candidates])
+            if len(self._priors) < CANDIDATES_MAX:
+                self._priors[task] = found
+        return found
+
+
+class Weather:
+    """Conditions laid out in a board's order: one row per candidate. Immutable."""
+
+    def __init__(self, board: Board, conditions: Conditions) -> None:
+        self.board = board
+        self.conditions = conditions
+        rows = [conditions.of(candidate.endpoint.endpoint_id) for candidate in board.candidates]
+        self.health: Integers = np.array([int(row.health) for row in rows], np.int64)
+        self.breaker: Integers = np.array([int(row.breaker) for row in rows], np.int64)
+        self.retry_at_s: Floats = np.array(
+            [row.retry_at_s if row.retry_at_s is not None else 0.0 for row in rows]
+        )
+        self.ttft_s: Floats = np.array([row.speed.ttft_s for row in rows])
+        self.ttft_s_spread: Floats = np.array([row.speed.ttft_s_spread for row in rows])
+        self.tokens_per_s: Floats = np.array([row.speed.tokens_per_s for row in rows])
+        self.failure_rate: Floats = np.array([row.speed.failure_rate for row in rows])
+        self.samples: Floats = np.array([row.speed.samples for row in rows])
+        self.all_well: bool = bool(
+            not (self.health >= 3).any() and not (self.breaker == int(BreakerState.OPEN)).any()
+        )
+
+    @property
+    def version(self) -> int:
+        """Of the statistics it was laid out from."""
+        return self.conditions.version
+
+
+def _limits(values: Iterable[int | None]) -> Integers:
+    return np.array([UNLIMITED if value is None else value for value in values], np.int64)
+
+
+def _rate(rate: int | None) -> float:
+    return float("nan") if rate is None else float(rate)
+
+
+def _prior(model: ModelFacts, task: str) -> float:
+    known = model.quality_priors
+    if task in known:
+        return known[task]
+    for general in GENERAL_TASKS:
+        if general in known:
+            return known[general]
+    return sum(known.values()) / len(known) if known else float("nan")
