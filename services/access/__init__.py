@@ -5,5 +5,6 @@ It holds no right of its own: what a role may do is decided where the RPC is.
 """
 
 from services.access.admins import AdminCaller, AdminRole, AdminTokens
+from services.access.budget import look_up_by
 
-__all__ = ["AdminCaller", "AdminRole", "AdminTokens"]
+__all__ = ["AdminCaller", "AdminRole", "AdminTokens", "look_up_by"]

@@ -1,0 +1,1 @@
+"""The world's side of the ports: Postgres and the budget service."""

@@ -1,0 +1,24 @@
+"""The budget service's ledger, as it grows."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from services.analytics.convert import from_pb_ledger
+from services.analytics.domain.usage import LedgerPage
+from services.chassis.channel import Remote
+from turnpike.budget.v1 import budget_pb2 as pb
+from turnpike.budget.v1.budget_pb2_grpc import BudgetServiceStub
+
+
+class RemoteLedger:
+    """The ledger's tail. Raises ServiceUnavailable or OutcomeUnknown when the budget service goes away."""
+
+    def __init__(self, budget: Remote) -> None:
+        self._budget = budget
+        self._stub = BudgetServiceStub(budget.channel)
+
+    async def read(self, after: Mapping[str, int]) -> AsyncIterator[Sequence[LedgerPage]]:
+        """Pages after the given positions, for ever; an empty sequence is a heartbeat."""
+        request = pb.TailLedgerRequest(after_sequences=dict(after))
+        async with self._budget.stream(self._stub.TailLedger, request) as responses:
+            async for response in responses:
+                yield from_pb_ledger(list(response.entries))

@@ -1,0 +1,80 @@
+"""The composition root of the analytics service."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from services.access import AdminTokens, look_up_by
+from services.analytics.adapters.budget import RemoteLedger
+from services.analytics.adapters.postgres import PostgresDecisions, PostgresUsage
+from services.analytics.servicer import AnalyticsServicer
+from services.analytics.settings import AnalyticsSettings
+from services.analytics.use_cases.decisions import Decisions
+from services.analytics.use_cases.tail import FollowLedger
+from services.analytics.use_cases.usage import QueryUsage
+from services.chassis.app import App, Runtime
+from services.chassis.auth import Authenticator, ServiceTokens
+from services.chassis.call import Call, Caller
+from services.chassis.channel import connect
+from services.chassis.health import Check
+from services.chassis.postgres import open_database
+from services.chassis.server import Registration
+from services.kernel.clock import SystemClock
+from turnpike.analytics.v1.analytics_pb2_grpc import add_AnalyticsServiceServicer_to_server
+
+SQL = Path(__file__).parent / "sql"
+TAIL_SILENCE_S_MAX = 10.0  # the tail sends a heartbeat every second; after ten without one it is not followed
+
+
+@asynccontextmanager
+async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncIterator[Sequence[Registration]]:
+    """Opens the store, follows the ledger, serves routers and admins."""
+    token = settings.service_token
+    async with (
+        open_database(settings.postgres_dsn, schema="analytics", folder=SQL) as database,
+        connect("budget", settings.budget_address, token=token) as budget,
+    ):
+        usage = PostgresUsage(database)
+        following = FollowLedger(RemoteLedger(budget), usage)
+        runtime.health.component("postgres", database.answers, critical=True)
+        runtime.health.component("ledger", _heard_of(following), critical=False)
+        servicer = AnalyticsServicer(
+            Decisions(PostgresDecisions(database)), QueryUsage(usage), usage, following, SystemClock()
+        )
+        authenticate = routers_record_admins_ask(
+            ServiceTokens(settings.service_tokens), AdminTokens(look_up_by(budget))
+        )
+        async with _running(following):
+            yield [Registration(add_AnalyticsServiceServicer_to_server, servicer, authenticate)]
+
+
+def routers_record_admins_ask(services: Authenticator, admins: Authenticator) -> Authenticator:
+    """Records come from services of ours; everything else is asked by admins."""
+
+    async def authenticate(call: Call) -> Caller:
+        return await (services if call.method.endswith("/RecordDecisions") else admins)(call)
+
+    return authenticate
+
+
+@asynccontextmanager
+async def _running(following: FollowLedger) -> AsyncIterator[None]:
+    task = asyncio.create_task(following.run(), name="ledger tail")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _heard_of(following: FollowLedger) -> Check:
+    async def heard_of() -> bool:
+        return following.silence_s is not None and following.silence_s < TAIL_SILENCE_S_MAX
+
+    return heard_of
+
+
+app = App(name="analytics", settings=AnalyticsSettings, bootstrap=bootstrap)

@@ -1,0 +1,1 @@
+"""What usage is, whose it is, and how it is summed: values without a store."""

@@ -1,0 +1,59 @@
+"""What the use cases need of the world."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from services.analytics.domain.decisions import DecisionRecord
+from services.analytics.domain.queries import DecisionQuery, TimeRange, UsageQuery
+from services.analytics.domain.usage import Freshness, LedgerPage, UsageRow, UsageTotals
+
+
+class UsageStore(Protocol):
+    """Usage entries, their sums, and how far the ledger has been read. Raises StoreUnavailable when it is down."""
+
+    async def positions(self) -> Mapping[str, int]:
+        """The last sequence read, by organisation."""
+        ...
+
+    async def store(self, page: LedgerPage) -> bool:
+        """Stores a page, its sums and the new position in one step; False if the page does not follow the position."""
+        ...
+
+    async def sum(
+        self, query: UsageQuery, rollups: TimeRange | None, after: tuple[datetime, Sequence[str]] | None
+    ) -> tuple[list[UsageRow], UsageTotals]:
+        """Rows after a key, and the sums over all rows. `rollups`: the part of the range to take from rollups."""
+        ...
+
+    async def freshness(self, organisation_id: str) -> Freshness | None:
+        """Up to where an organisation's ledger has been read; None: nothing of it."""
+        ...
+
+
+class LedgerTail(Protocol):
+    """The budget service's ledger, as it grows."""
+
+    def read(self, after: Mapping[str, int]) -> AsyncIterator[Sequence[LedgerPage]]:
+        """Pages after the given positions, for ever; an empty sequence is a heartbeat. Raises ServiceUnavailable."""
+        ...
+
+
+class DecisionStore(Protocol):
+    """Decision records. Raises StoreUnavailable when it is down."""
+
+    async def store(self, records: Sequence[DecisionRecord]) -> int:
+        """Stores what is new of the records; how many were."""
+        ...
+
+    async def list(self, query: DecisionQuery, after: tuple[datetime, str] | None) -> list[DecisionRecord]:
+        """Records after a key, newest first."""
+        ...
+
+    async def by_id(self, organisation_id: str, decision_id: str, team_id: str) -> bytes | None:
+        """A record; None if there is none that this team (empty: any) may see."""
+        ...
+
+    async def by_request(self, organisation_id: str, request_id: str, team_id: str) -> bytes | None:
+        """The newest record of a request; None as above."""
+        ...

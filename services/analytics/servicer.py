@@ -1,0 +1,91 @@
+"""AnalyticsService: protobuf in, protobuf out."""
+
+from collections.abc import AsyncIterator
+from typing import cast
+
+from google.protobuf.duration_pb2 import Duration
+
+from services.access import AdminCaller
+from services.analytics import convert
+from services.analytics.ports import UsageStore
+from services.analytics.use_cases.decisions import Decisions
+from services.analytics.use_cases.tail import FollowLedger
+from services.analytics.use_cases.usage import QueryUsage
+from services.chassis.call import current_call
+from services.kernel.clock import Clock
+from services.kernel.errors import InvalidRequest
+from turnpike.analytics.v1 import analytics_pb2 as pb
+from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceServicer
+from turnpike.router.v1.decision_pb2 import Decision
+
+
+class AnalyticsServicer(AnalyticsServiceServicer):
+    """Converts, calls, converts. bootstrap.py lets routers record and admins ask."""
+
+    def __init__(
+        self,
+        decisions: Decisions,
+        query_usage: QueryUsage,
+        usage: UsageStore,
+        following: FollowLedger,
+        clock: Clock,
+    ) -> None:
+        self._decisions = decisions
+        self._query_usage = query_usage
+        self._usage = usage
+        self._following = following
+        self._clock = clock
+
+    async def RecordDecisions(
+        self, request_iterator: AsyncIterator[pb.RecordDecisionsRequest], context: object
+    ) -> AsyncIterator[pb.RecordDecisionsResponse]:
+        """Answers a batch once it is stored; a batch without an answer is to be sent again."""
+        async for batch in request_iterator:
+            recorded = await self._decisions.record(
+                [convert.from_pb_decision(each) for each in batch.decisions]
+            )
+            yield pb.RecordDecisionsResponse(batch_id=batch.batch_id, recorded=recorded)
+
+    async def QueryUsage(self, request: pb.QueryUsageRequest, context: object) -> pb.QueryUsageResponse:
+        """Sums usage and cost by time and dimensions."""
+        query = convert.from_pb_usage_query(request, _admin(), self._clock.now())
+        answer = await self._query_usage(query, request.page_token)
+        return convert.to_pb_usage(answer, query.scope.organisation_id)
+
+    async def ListDecisions(
+        self, request: pb.ListDecisionsRequest, context: object
+    ) -> pb.ListDecisionsResponse:
+        """Lists decision records, newest first."""
+        query = convert.from_pb_decision_query(request, _admin(), self._clock.now())
+        records, next_token = await self._decisions.list(query, request.page_token)
+        decisions = [Decision.FromString(found.record) for found in records]
+        return pb.ListDecisionsResponse(decisions=decisions, next_page_token=next_token)
+
+    async def GetDecision(self, request: pb.GetDecisionRequest, context: object) -> pb.GetDecisionResponse:
+        """Returns one decision record."""
+        admin = _admin()
+        if not request.decision_id and not request.request_id:
+            raise InvalidRequest.of("name", "needs a decision_id or a request_id")
+        record = await self._decisions.get(
+            admin.organisation(request.organisation_id),
+            admin.team(""),
+            decision_id=request.decision_id,
+            request_id=request.request_id,
+        )
+        return pb.GetDecisionResponse(decision=Decision.FromString(record))
+
+    async def GetFreshness(self, request: pb.GetFreshnessRequest, context: object) -> pb.GetFreshnessResponse:
+        """Says up to where the ledger has been read."""
+        found = await self._usage.freshness(_admin().organisation(request.organisation_id))
+        silence_s = self._following.silence_s
+        age = None if silence_s is None else Duration(nanos=int(silence_s % 1 * 1e9), seconds=int(silence_s))
+        at = None if found is None or found.occurred_at is None else convert.to_pb_time(found.occurred_at)
+        return pb.GetFreshnessResponse(
+            ledger_sequence=0 if found is None else found.sequence, occurred_at=at, tail_age=age
+        )
+
+
+def _admin() -> AdminCaller:
+    call = current_call()
+    assert call is not None
+    return cast(AdminCaller, call.caller)

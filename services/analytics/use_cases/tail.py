@@ -1,0 +1,54 @@
+"""Follows the ledger: every settlement becomes a usage entry, once, whatever crashes.
+
+The position moves in the transaction that stores the entries, so a crash reads a page again and stores it once. When
+several replicas follow the same ledger, the one that is first stores a page and the others find that out and go on from
+the position that holds. When the budget service or the store is down, this waits and begins again from the position.
+"""
+
+import asyncio
+import random
+import time
+
+import structlog
+
+from services.analytics.ports import LedgerTail, UsageStore
+from services.kernel.errors import TurnpikeError
+
+RETRY_S_MIN = 0.2
+RETRY_S_MAX = 5.0  # the budget service restarts within seconds; longer waits only make figures old
+
+log = structlog.get_logger()
+
+
+class FollowLedger:
+    """Runs for as long as the process does."""
+
+    def __init__(self, tail: LedgerTail, store: UsageStore) -> None:
+        self._tail = tail
+        self._store = store
+        self._heard_at: float | None = None
+
+    @property
+    def silence_s(self) -> float | None:
+        """How long ago the ledger was last heard of, in seconds. None: never."""
+        return None if self._heard_at is None else time.monotonic() - self._heard_at
+
+    async def run(self) -> None:
+        """Follows the ledger until cancelled. Whatever stops it is logged, shows in `silence_s`, and is tried again."""
+        wait_s = RETRY_S_MIN
+        while True:
+            heard_at = self._heard_at
+            try:
+                await self._follow()
+            except TurnpikeError as error:
+                log.warning("ledger tail lost", reason=error.reason, error=error.message)
+            wait_s = RETRY_S_MIN if self._heard_at != heard_at else min(RETRY_S_MAX, wait_s * 2)
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    async def _follow(self) -> None:
+        async for pages in self._tail.read(await self._store.positions()):
+            self._heard_at = time.monotonic()
+            for page in pages:
+                if not await self._store.store(page):
+                    log.info("another replica is ahead", organisation=page.organisation_id)
+                    return
