@@ -58,6 +58,6 @@ format: $(INSTALLED)  ## Write protos and Python in the house's form
 	$(BIN)/ruff format .
 
 types: $(INSTALLED)  ## mypy --strict over everything we wrote
-	$(BIN)/mypy services tests tools
+	$(BIN)/mypy services tests tools clients/python/turnpike_client
 
 .PHONY: help install lock gen baseline breaking lint format types

@@ -2,6 +2,7 @@
 
 import click
 
+from services.cli.ask import ask
 from services.cli.up import up
 
 
@@ -12,6 +13,7 @@ def main() -> None:
 
 
 main.add_command(up)
+main.add_command(ask)
 
 if __name__ == "__main__":
     main()

@@ -25,6 +25,7 @@ DEFAULT_PORTS = {
     "model-express": 50071,
     "model-economy": 50072,
 }
+KEY_SECRET = "demo-key"  # the tenant's key that `turnpike ask` uses unless told otherwise
 SERVICES = ("budget", "providers", "analytics", "router")
 # Four services of few connections each; the analytics rollups get the largest share.
 ECONOMY_TOKENS_PER_SECOND = 20  # about a quarter of what one core gives at full speed
@@ -60,6 +61,12 @@ def choose_ports(state: StateFolder, taken_by_us: frozenset[int] = frozenset()) 
         used.add(port)
     state.write("ports.json", chosen)
     return chosen
+
+
+def address_of(state: StateFolder, name: str) -> str | None:
+    """Return where a component of the stack in `state` serves or last served, None if it never ran."""
+    port = state.read("ports.json").get(name)
+    return f"{ports.LOOPBACK}:{port}" if isinstance(port, int) else None
 
 
 def compose(state: StateFolder, environment: Mapping[str, str] = os.environ) -> Stack:

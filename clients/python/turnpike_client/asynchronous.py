@@ -8,7 +8,7 @@ from typing import Unpack
 
 import grpc
 
-from turnpike.router.v1 import router_pb2, router_pb2_grpc
+from turnpike.router.v1 import decision_pb2, router_pb2, router_pb2_grpc
 from turnpike_client.answer import Answer, cost_usd
 from turnpike_client.channel import OPTIONS, TIMEOUT_S, metadata
 from turnpike_client.errors import from_rpc_error
@@ -116,6 +116,17 @@ class AsyncTurnpike(contextlib.AbstractAsyncContextManager["AsyncTurnpike"]):
             if not page.next_page_token:
                 return found
             request.page_token = page.next_page_token
+
+    async def decision(self, decision_id: str, *, timeout_s: float | None = None) -> decision_pb2.Decision:
+        """Return why a request went where it went, with every attempt."""
+        request = router_pb2.GetDecisionRequest(decision_id=decision_id)
+        try:
+            response = await self.stub.GetDecision(
+                request, timeout=timeout_s or self._timeout_s, metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return response.decision
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

@@ -1,0 +1,136 @@
+"""`turnpike ask`: one question to the router, with the answer as it comes and what it took."""
+
+import asyncio
+import json
+import sys
+
+import click
+import grpc
+from google.protobuf.json_format import MessageToDict
+from rich.console import Console
+from rich.text import Text
+
+from services.cli.summary import summary
+from services.cli.words import amount, dollars, moment
+from services.local.stack import KEY_SECRET, address_of
+from services.local.state import StateFolder, default_folder
+from turnpike.router.v1 import decision_pb2, router_pb2
+from turnpike_client import AsyncTurnpike, TurnpikeError
+from turnpike_client.request import Options
+
+DECISION_TIMEOUT_S = 2.0  # the answer is there already; its explanation may be had later
+
+
+@click.command()
+@click.argument("prompt", nargs=-1)
+@click.option("--model", help='"provider/model", an alias, or "auto".')
+@click.option("--system", help="Instructions before the question.")
+@click.option("--strategy", type=click.Choice(["cost", "latency", "capability", "balanced"]))
+@click.option("--max-output-tokens", type=click.IntRange(min=1))
+@click.option(
+    "--json", "as_json", is_flag=True, help="The whole outcome as one JSON object on standard output."
+)
+@click.option("--address", envvar="TURNPIKE_ADDRESS", help="Router to ask.  [default: the local stack's]")
+@click.option(
+    "--key", envvar="TURNPIKE_KEY", help="Key to ask with.  [default: the demo's; better by TURNPIKE_KEY]"
+)
+def ask(
+    prompt: tuple[str, ...],
+    model: str | None,
+    system: str | None,
+    strategy: str | None,
+    max_output_tokens: int | None,
+    as_json: bool,
+    address: str | None,
+    key: str | None,
+) -> None:
+    """Ask a model. The answer goes to standard output, what it took to standard error.
+
+    Without PROMPT, or with "-", the question is read from standard input.
+    """
+    text = " ".join(prompt)
+    if text in ("", "-"):
+        text = sys.stdin.read()
+    if not text.strip():
+        raise click.UsageError("nothing is asked")
+    if not (address and key):
+        state = StateFolder(default_folder())
+        address = address or address_of(state, "router")
+        key = key or state.kept_secret(KEY_SECRET)
+        if not (address and key):
+            raise click.ClickException("no stack has run here yet: start one by `turnpike up --demo`")
+    said = {"model": model, "system": system, "strategy": strategy, "max_output_tokens": max_output_tokens}
+    options: Options = {name: value for name, value in said.items() if value is not None}  # type: ignore[assignment]
+    try:
+        asyncio.run(_ask(address, key, text, options, as_json))
+    except TurnpikeError as error:
+        show_error(Console(stderr=True), error)
+        sys.exit(1)
+
+
+async def _ask(address: str, key: str, text: str, options: Options, as_json: bool) -> None:
+    async with AsyncTurnpike(address, key=key) as turnpike:
+        if as_json:
+            answer = await turnpike.generate(text, **options)
+            outcome = MessageToDict(answer.outcome, preserving_proto_field_name=True)
+            print(json.dumps({"text": answer.text, "outcome": outcome}))
+            return
+        await ask_and_show(turnpike, text, options, Console(stderr=True))
+
+
+async def ask_and_show(
+    turnpike: AsyncTurnpike, text: str, options: Options, console: Console
+) -> router_pb2.Outcome:
+    """Stream one answer to standard output and its summary to `console`; raises TurnpikeError."""
+    async with turnpike.stream(text, **options) as answer:
+        written = False
+        try:
+            async for piece in answer:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+                written = True
+        finally:
+            if written:
+                print(flush=True)
+    console.print()
+    console.print(summary(answer.outcome, await _decision(turnpike, answer.outcome.decision_id)))
+    return answer.outcome
+
+
+async def _decision(turnpike: AsyncTurnpike, decision_id: str) -> decision_pb2.Decision | None:
+    """Return the decision behind an answer, or None if it cannot be had now: the answer stands without."""
+    if not decision_id:
+        return None
+    try:
+        return await turnpike.decision(decision_id, timeout_s=DECISION_TIMEOUT_S)
+    except TurnpikeError:
+        return None
+
+
+def show_error(console: Console, error: TurnpikeError) -> None:
+    """Print a refusal or failure with the figures that let a person act on it."""
+    name = error.reason or error.status.name
+    console.print(Text.assemble((name, "bold red"), f"  {error.message}"), soft_wrap=True)
+    for field, problem in error.violations.items():
+        console.print(f"  {field}: {problem}", soft_wrap=True, markup=False)
+    for shortfall in error.shortfalls:
+        left, asked = amount(shortfall.left, shortfall.unit), amount(shortfall.asked, shortfall.unit)
+        limit = amount(shortfall.limit, shortfall.unit)
+        until = (
+            f", begins anew {moment(shortfall.resets_at.ToDatetime())}"
+            if shortfall.HasField("resets_at")
+            else ""
+        )
+        line = (
+            f"  {shortfall.display_name or shortfall.subject}: {asked} asked, {left} of {limit} left{until}"
+        )
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    for excluded in error.excluded:
+        console.print(f"  not {excluded.model}: {excluded.message}", soft_wrap=True, markup=False)
+    for attempt in error.attempts:
+        cost = f" ({dollars(attempt.cost.nanos)})" if attempt.HasField("cost") else ""
+        console.print(
+            f"  {attempt.attempt}. {attempt.model}: {attempt.message}{cost}", soft_wrap=True, markup=False
+        )
+    if error.status == grpc.StatusCode.UNAVAILABLE and not error.reason:
+        console.print("  is the stack running? `turnpike up --demo` starts it", markup=False)

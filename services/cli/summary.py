@@ -1,0 +1,93 @@
+"""What an answer took, in a few lines: who, why, how much, what is left, where to look further."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from services.cli.words import amount, dollars, moment, seconds
+from turnpike.common.v1 import error_pb2
+from turnpike.router.v1 import decision_pb2, router_pb2
+
+OTHERS_MAX = 4  # the nearest rivals; `turnpike route explain` shows all
+
+
+def summary(outcome: router_pb2.Outcome, decision: decision_pb2.Decision | None) -> Table:
+    """Return the summary of a finished request; `decision` None: it could not be had, so rivals are not named."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("model", Text(_model(outcome), style="green"))
+    table.add_row("why", Text(outcome.reason or "(no reason given)"))
+    for line in _others(outcome, decision):
+        table.add_row("", Text(line, style="dim"))
+    for line in _attempts(outcome.attempts):
+        table.add_row("attempt", Text(line))
+    table.add_row("tokens", Text(_tokens(outcome)))
+    table.add_row("cost", Text(dollars(outcome.cost.nanos) if outcome.HasField("cost") else "not known yet"))
+    for budget in outcome.budgets:
+        table.add_row("budget", Text(_budget(budget)))
+    if outcome.trace_id:
+        table.add_row("trace", Text(outcome.trace_id))
+    return table
+
+
+def _model(outcome: router_pb2.Outcome) -> str:
+    if outcome.from_cache:
+        return f"{outcome.model} (an answer kept from before)"
+    return f"{outcome.model} (continued by it)" if outcome.continued else outcome.model
+
+
+def _others(outcome: router_pb2.Outcome, decision: decision_pb2.Decision | None) -> Iterable[str]:
+    """Say of the nearest rivals why they were not chosen."""
+    if decision is None:
+        return
+    rivals = [candidate for candidate in decision.candidates if candidate.model != outcome.model]
+    rivals.sort(key=lambda candidate: (bool(candidate.excluded_by), -candidate.utility))
+    for candidate in rivals[:OTHERS_MAX]:
+        reason = candidate.excluded_reason or _estimates(candidate)
+        yield f"not {candidate.model}: {reason}"
+    if len(rivals) > OTHERS_MAX:
+        yield f"and {len(rivals) - OTHERS_MAX} more, see `turnpike route explain {decision.decision_id}`"
+
+
+def _estimates(candidate: decision_pb2.Candidate) -> str:
+    expected = candidate.estimates
+    parts = [f"utility {candidate.utility:.3f}"]
+    if expected.HasField("quality"):
+        parts.append(f"quality {expected.quality:.2f}")
+    if expected.HasField("cost"):
+        parts.append(f"expected {dollars(expected.cost.nanos)}")
+    if expected.HasField("time_to_first_token"):
+        parts.append(f"first token in {seconds(expected.time_to_first_token.ToTimedelta())}")
+    return ", ".join(parts)
+
+
+def _attempts(attempts: Sequence[decision_pb2.AttemptRecord]) -> Iterable[str]:
+    """List the attempts where there was more than one: a fallback is worth seeing."""
+    for attempt in attempts if len(attempts) > 1 else ():
+        ended = "answered"
+        if attempt.failure:
+            reason = error_pb2.ErrorReason.Name(attempt.failure).removeprefix("ERROR_REASON_")
+            ended = f"{reason}: {attempt.message}" if attempt.message else reason
+        cost = dollars(attempt.cost.nanos) if attempt.HasField("cost") else "cost not known yet"
+        yield f"{attempt.attempt}. {attempt.model}  {ended}  ({cost})"
+
+
+def _tokens(outcome: router_pb2.Outcome) -> str:
+    usage = outcome.usage
+    known = usage.HasField("input_tokens") and usage.HasField("output_tokens")
+    counts = f"{usage.input_tokens:,} in, {usage.output_tokens:,} out" if known else "not known yet"
+    times = []
+    if outcome.HasField("time_to_first_token"):
+        times.append(f"first after {seconds(outcome.time_to_first_token.ToTimedelta())}")
+    if outcome.HasField("duration"):
+        times.append(f"all in {seconds(outcome.duration.ToTimedelta())}")
+    return ", ".join((counts, *times))
+
+
+def _budget(budget: router_pb2.BudgetRemaining) -> str:
+    text = f"{budget.display_name}: {amount(budget.left, budget.unit)} of {amount(budget.limit, budget.unit)} left"
+    if budget.HasField("resets_at"):
+        text += f", begins anew {moment(budget.resets_at.ToDatetime())}"
+    return text
