@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, IntEnum
 
-from services.budget.domain.windows import PerRequest, Rolling, Span, Window, span_at
+from services.budget.domain.windows import Calendar, Fixed, Period, PerRequest, Rolling, Span, Window, span_at
 from services.kernel.money import AMOUNT_NANOS_MAX
 
 LIMIT_MAX = AMOUNT_NANOS_MAX
 """Largest limit in any unit; twice it still fits an int64."""
+
+RATE_LENGTH_MAX = timedelta(hours=1)
+"""A limit on tokens or requests within at most so long is a rate: a caller may wait for it."""
 
 ALERT_PERCENTS = (50, 80, 100)
 """Shares of a limit at which a budget alerts that names none."""
@@ -125,6 +128,21 @@ class Budget:
             raise ValueError(f"a limit is 0 to {LIMIT_MAX}")
         if self.unit is Unit.CONCURRENCY and isinstance(self.window, PerRequest | Rolling):
             raise ValueError("a limit on open holds has no window")
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether this is a rate or concurrency limit, where waiting a little helps: open holds, or tokens or requests
+        within an hour at most."""
+        if self.unit is Unit.CONCURRENCY:
+            return True
+        match self.window:
+            case Rolling(length) | Fixed(length):
+                short = length <= RATE_LENGTH_MAX
+            case Calendar(period):
+                short = period in (Period.MINUTE, Period.HOUR)
+            case _:
+                short = False
+        return short and self.unit is not Unit.MONEY
 
     def span_at(self, at: datetime) -> Span:
         """The window that `at` is in; the first one begins when the budget did. Of a rolling window the bucket."""

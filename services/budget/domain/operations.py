@@ -1,0 +1,198 @@
+"""What the owner is asked, and what it answers. Amounts are plain nanos, times microseconds since 1970 (UTC): these
+values are made ten thousand times a second, so they are lean and checked where they come in (convert.py)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+AttemptId = tuple[str, int]
+"""(request_id, attempt); within one organisation."""
+
+LEASE_DEFAULT_US = 120_000_000
+LEASE_MAX_US = 3_600_000_000
+RENEWALS_MAX = 1000
+"""Holds that one RenewLease may name."""
+DIMENSIONS_MAX = 16
+
+UsageCounts = tuple[int | None, ...]
+"""The ten counts of services.kernel.pricing.Usage in their order, then the number of the usage's source."""
+
+
+@dataclass(slots=True)
+class HoldAsk:
+    """Set the worst case of an attempt aside."""
+
+    request_id: str
+    attempt: int
+    caller: str
+    """Who makes the hold, and alone may settle it: `service:router` or a key's id."""
+    metering: bool
+    """True if the caller is a key that runs its own model calls, which needs that permission."""
+    team_id: str
+    project_id: str
+    key_id: str
+    user_id: str
+    model: str
+    groups: tuple[str, ...]
+    amount: int | None
+    """None: computed from the price book and the token bounds."""
+    input_tokens: int
+    output_tokens: int
+    price_revision: int
+    lease_us: int
+    endpoint_id: str
+    dimensions: Mapping[str, str]
+    digest: str
+    """Of the request's content: what tells the same request from another with its id."""
+
+
+@dataclass(slots=True)
+class CommitAsk:
+    """Charge what an attempt really cost."""
+
+    request_id: str
+    attempt: int
+    caller: str
+    lease: str
+    """The grant's lease, from a caller that did not make the hold; empty: none."""
+    cost: int | None
+    """None: computed from the usage."""
+    usage: UsageCounts | None
+    outcome: str
+    """Name of a SettlementOutcome without its prefix."""
+    endpoint_id: str
+    vendor_request_id: str
+    dimensions: Mapping[str, str]
+    witness: bool
+    cost_from_vendor: bool
+    digest: str
+
+
+@dataclass(slots=True)
+class ReleaseAsk:
+    """Free a hold."""
+
+    request_id: str
+    attempt: int
+    caller: str
+    lease: str
+    reason: str
+
+
+@dataclass(slots=True)
+class CommitAndHoldAsk:
+    """Settle one attempt and hold for the next, as one step."""
+
+    settle: CommitAsk | ReleaseAsk
+    hold: HoldAsk
+
+
+@dataclass(slots=True)
+class ExtendAsk:
+    """Add to a hold's amount."""
+
+    request_id: str
+    attempt: int
+    caller: str
+    extension: int
+    """From 1."""
+    amount: int | None
+    """None: computed from the tokens."""
+    output_tokens: int
+
+
+@dataclass(slots=True)
+class RenewAsk:
+    """Add to holds' time."""
+
+    keys: Sequence[AttemptId]
+    caller: str
+    lease_us: int
+
+
+@dataclass(slots=True)
+class GetAsk:
+    """Where is this hold?"""
+
+    request_id: str
+    attempt: int
+    caller: str
+    """Empty: anyone may know."""
+
+
+Ask = HoldAsk | CommitAsk | ReleaseAsk | CommitAndHoldAsk | ExtendAsk | RenewAsk | GetAsk
+
+
+@dataclass(slots=True)
+class Headroom:
+    """What a budget has left."""
+
+    budget_id: str
+    display_name: str
+    unit: int
+    limit: int
+    left: int
+    resets_at_us: int | None
+
+
+@dataclass(slots=True)
+class Grant:
+    """A granted hold."""
+
+    amount: int
+    lease_expires_us: int
+    sequence: int
+    lease: str
+    price_revision: int
+    headroom: Sequence[Headroom] = ()
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What a settlement did."""
+
+    charged: int
+    """Overage included."""
+    overage: int
+    released: int
+    unconfirmed: bool
+    corrected: bool
+    sequence: int
+    headroom: Sequence[Headroom] = ()
+
+
+@dataclass(slots=True)
+class Released:
+    """What was freed."""
+
+    released: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class Renewed:
+    """Until when, and which were not open."""
+
+    lease_expires_us: int
+    not_open: Sequence[AttemptId]
+
+
+@dataclass(slots=True)
+class CommittedAndHeld:
+    """The receipt and the next hold, or why there is none."""
+
+    receipt: Receipt
+    grant: Grant | None
+    refusal: Exception | None
+    """A TurnpikeError, where `grant` is None."""
+
+
+@dataclass(slots=True)
+class HoldView:
+    """A hold as GetHold shows it; `state` is the number of a HoldState."""
+
+    state: int
+    grant: Grant
+    receipt: Receipt | None
+
+
+Answer = Grant | Receipt | Released | Renewed | CommittedAndHeld | HoldView

@@ -1,0 +1,204 @@
+"""What an attempt is charged, and how its hold becomes spent: at once, in silence, or corrected later."""
+
+from dataclasses import dataclass
+
+from services.budget.domain.budgets import LIMIT_MAX
+from services.budget.domain.entries import ROLE_CORRECT, ROLE_SETTLE, Kind, text
+from services.budget.domain.operations import CommitAsk, Receipt, ReleaseAsk, UsageCounts
+from services.budget.domain.tree import Hold, Tree, from_us
+from services.budget.domain.writing import Deltas, alert, append, move
+from services.kernel.errors import InvalidRequest
+from services.kernel.money import MoneyOutOfRange
+from services.kernel.pricing import RateUnknown, Usage, charge_nanos
+
+UNKNOWN = "UNKNOWN"
+"""The outcome of an attempt that was sent and of which nobody knows what became."""
+RELEASED = "released"
+"""Stands for the content of a release, which has none."""
+
+
+@dataclass(slots=True)
+class Charge:
+    """What to charge."""
+
+    nanos: int
+    tokens: int
+    unconfirmed: bool
+    """True: the worst case, because nobody knows better."""
+
+
+def charge(tree: Tree, held: Hold, ask: CommitAsk) -> Charge:
+    """What the settlement charges: its cost, else what its usage costs, else all that is held."""
+    usage = ask.usage
+    tokens = None
+    if usage is not None and usage[0] is not None and usage[1] is not None:
+        tokens = usage[0] + usage[1]
+    cost = ask.cost
+    if cost is None and usage is not None:
+        cost = _priced(tree, held, usage)
+    if cost is None or (ask.outcome == UNKNOWN and cost <= held.amount):
+        return Charge(held.amount, held.tokens, unconfirmed=True)
+    return Charge(cost, held.tokens if tokens is None else tokens, unconfirmed=False)
+
+
+def _priced(tree: Tree, held: Hold, usage: UsageCounts) -> int | None:
+    """The usage at the price that was in force at the hold. None: the usage or the price is not known."""
+    price = tree.config.prices.price_of(held.model, from_us(held.occurred_us))
+    if price is None:
+        return None
+    try:
+        return charge_nanos(price, Usage(*usage[:10]))
+    except RateUnknown:
+        return None
+    except (MoneyOutOfRange, ValueError) as wrong:
+        raise InvalidRequest.of("settlement.usage", f"cannot be priced: {wrong}") from wrong
+
+
+def settle(
+    tree: Tree, held: Hold, kind: Kind, cost: Charge | None, ask: CommitAsk | ReleaseAsk | None
+) -> Receipt:
+    """Ends an open hold: COMMIT charges `cost`, RELEASE nothing, EXPIRE all that is held."""
+    if cost is None:
+        cost = Charge(0, 0, False) if kind is Kind.RELEASE else Charge(held.amount, held.tokens, True)
+    released = kind is Kind.RELEASE
+    overage = max(0, cost.nanos - held.amount)
+    each = 0 if released else 1
+    deltas: tuple[Deltas, ...] = (
+        (0, 0, 0),
+        (-held.amount, cost.nanos - overage, overage),
+        (-held.tokens, min(cost.tokens, held.tokens), max(0, cost.tokens - held.tokens)),
+        (-1, each, 0),
+        (-1, 0, 0),
+    )
+    unsure = (0, cost.nanos, cost.tokens, 1, 0) if cost.unconfirmed else (0, 0, 0, 0, 0)
+    legs = held.legs
+    assert legs is not None, "an open hold has its legs"
+    if overage or cost.tokens > held.tokens:
+        _fits_arithmetic(legs.groups, deltas)
+    parts = []
+    for unit, counters, prefix in legs.groups:
+        by_unit = deltas[unit]
+        for counter in counters:
+            move(tree, counter, by_unit, unconfirmed=unsure[unit], opened=-1)
+        parts.append(f"{prefix}{by_unit[0]},{by_unit[1]},{by_unit[2]}]")
+    fields = (
+        f'{held.path_json},"$":{held.amount if released else cost.nanos},"l":[{",".join(parts)}],"h":{held.sequence},'
+        f'"rel":{max(0, held.amount - cost.nanos)},"pr":{held.price_revision}{_details(held, ask)}'
+    )
+    if overage:
+        fields += f',"o":{overage}'
+    if cost.unconfirmed:
+        fields += ',"un":1'
+    sequence = append(tree, kind, ROLE_SETTLE, *held.key, fields)
+    draft = tree.draft
+    for _, counters, _ in legs.groups:
+        for counter in counters:
+            if counter.spent + counter.overage >= counter.alert_at:
+                alert(tree, sequence, counter)
+    if overage or cost.unconfirmed:
+        facts = {"request_id": held.key[0], "attempt": held.key[1], "charged": cost.nanos, "overage": overage}
+        draft.alerts.append((sequence, "overage" if overage else "unconfirmed", facts))
+    receipt = Receipt(
+        cost.nanos, overage, max(0, held.amount - cost.nanos), cost.unconfirmed, False, sequence
+    )
+    draft.undo.append(("settled", held.key, held, legs))
+    held.receipt = receipt
+    held.legs_numbers = legs.numbers
+    held.legs = None
+    held.unconfirmed = cost.unconfirmed
+    held.settle_kind = int(kind)
+    held.settle_digest = _digest(ask)
+    del tree.holds[held.key]
+    tree.settled[held.key] = held
+    return receipt
+
+
+def settle_late(tree: Tree, held: Hold, cost: Charge | None, ask: CommitAsk | ReleaseAsk) -> Receipt:
+    """Puts an unconfirmed charge right, once: `cost` None means that nothing was consumed."""
+    before = held.receipt
+    assert before is not None, "only what was settled can be corrected"
+    nanos, tokens, each = (0, 0, -1) if cost is None else (cost.nanos, cost.tokens, 0)
+    deltas = (
+        (0, 0, 0),
+        _correction(nanos - held.amount),
+        _correction(tokens - held.tokens),
+        (0, each, 0),
+        (0, 0, 0),
+    )
+    unsure = (0, -held.amount, -held.tokens, -1, 0)
+    groups = [(unit, tuple(tree.counters[no] for no in numbers), "") for unit, numbers in held.legs_numbers]
+    if nanos > held.amount or tokens > held.tokens:
+        _fits_arithmetic(tuple(groups), deltas)
+    parts = []
+    for (unit, counters, _), (_, numbers) in zip(groups, held.legs_numbers, strict=True):
+        by_unit = deltas[unit]
+        for counter in counters:
+            move(tree, counter, by_unit, unconfirmed=unsure[unit])
+        parts.append([unit, list(numbers), *by_unit])
+    overage = max(0, nanos - held.amount)
+    fields = (
+        f'{held.path_json},"$":{nanos - held.amount},"l":{text(parts)},"h":{held.sequence},"c":{nanos},'
+        f'"re":{held.amount},"rel":{max(0, held.amount - nanos)},"pr":{held.price_revision}{_details(held, ask)}'
+    )
+    if overage:
+        fields += f',"o":{overage}'
+    sequence = append(tree, Kind.CORRECT, ROLE_CORRECT, *held.key, fields)
+    for _, counters, _ in groups:
+        for counter in counters:
+            if counter.spent + counter.overage >= counter.alert_at:
+                alert(tree, sequence, counter)
+    if overage:
+        facts = {"request_id": held.key[0], "attempt": held.key[1], "charged": nanos, "overage": overage}
+        tree.draft.alerts.append((sequence, "overage", facts))
+    tree.draft.undo.append(("corrected", held, before, held.settle_kind, held.settle_digest))
+    receipt = Receipt(nanos, overage, max(0, held.amount - nanos), False, True, sequence)
+    held.receipt = receipt
+    held.unconfirmed = False
+    held.settle_kind = int(Kind.CORRECT)
+    held.settle_digest = _digest(ask)
+    return receipt
+
+
+def _correction(difference: int) -> Deltas:
+    """Less is taken from what was spent; more is overage, for the hold was all spent already."""
+    return (0, min(difference, 0), max(difference, 0))
+
+
+def _fits_arithmetic(
+    groups: tuple[tuple[int, tuple[object, ...], str], ...], deltas: tuple[Deltas, ...]
+) -> None:
+    """Refuses a charge whose overage no counter can hold, before anything moves."""
+    for unit, counters, _ in groups:
+        for counter in counters:
+            if counter.overage + deltas[unit][2] > LIMIT_MAX:  # type: ignore[attr-defined]
+                raise InvalidRequest.of("settlement", "charges more than can be counted")
+
+
+def _digest(ask: CommitAsk | ReleaseAsk | None) -> str:
+    if isinstance(ask, CommitAsk):
+        return ask.digest
+    return "" if ask is None else RELEASED
+
+
+def _details(held: Hold, ask: CommitAsk | ReleaseAsk | None) -> str:
+    """What the settlement says beyond amounts, as JSON fields."""
+    if ask is None:
+        extra = f',"x":{text(held.dimensions)}' if held.dimensions else ""
+        return f',"oc":"{UNKNOWN}","e":{text(held.endpoint_id)}{extra}'
+    by = f',"by":"{ask.caller}"' if ask.caller != held.creator else ""
+    if isinstance(ask, ReleaseAsk):
+        extra = f',"x":{text(held.dimensions)}' if held.dimensions else ""
+        return f',"d":"{RELEASED}","why":{text(ask.reason)},"e":{text(held.endpoint_id)}{extra}{by}'
+    dimensions = {**held.dimensions, **ask.dimensions} if ask.dimensions else held.dimensions
+    fields = f',"d":"{ask.digest}","oc":"{ask.outcome}","e":{text(ask.endpoint_id or held.endpoint_id)}{by}'
+    if ask.usage is not None:
+        fields += f',"u":{text(ask.usage)}'
+    if dimensions:
+        fields += f',"x":{text(dimensions)}'
+    if ask.vendor_request_id:
+        fields += f',"vr":{text(ask.vendor_request_id)}'
+    if ask.witness:
+        fields += ',"wi":1'
+    if ask.cost_from_vendor:
+        fields += ',"cv":1'
+    return fields

@@ -1,0 +1,542 @@
+"""An organisation's tree in memory: windows of budgets, open holds, and what was settled of late.
+
+Only plain state and how it is found and rolled; what may happen to it is in decide.py. Everything that a batch changes
+can be taken back (`Draft`), because a batch is true only once the journal has it.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.budget.domain.budgets import LIMIT_MAX, Budget, Mode, SubjectKind
+from services.budget.domain.config import TreeConfig, TreeDelta
+from services.budget.domain.entries import Entry, numbers, text
+from services.budget.domain.operations import AttemptId, HoldAsk, Receipt
+from services.budget.domain.windows import EPOCH, PerRequest, Rolling, rolling_since
+
+NEVER_US = 2**62
+"""Later than any window ends."""
+SETTLED_KEPT = 20_000
+"""Settled attempts of late that are answered without asking the store; about 10 MB a tree."""
+PATHS_KEPT = 20_000
+"""Resolved (key, user, model, groups) combinations."""
+OVER_KEPT_US = 600_000_000
+"""Windows that ended longer ago are read from the store when a late correction needs one."""
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_us(at: datetime) -> int:
+    """Microseconds since 1970."""
+    return (at - EPOCH) // _MICROSECOND
+
+
+def from_us(at_us: int) -> datetime:
+    """The moment, in UTC."""
+    return datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
+
+
+class Counter:
+    """One window of one budget. `held + spent <= limit` wherever the mode is hard, at every admission."""
+
+    __slots__ = (
+        "alert_at", "alerted", "budget_id", "draft", "end_us", "held", "limit", "no", "open", "overage", "slot",
+        "spent", "start_us", "unconfirmed", "unit",
+    )  # fmt: skip
+
+    def __init__(
+        self, no: int, budget_id: str, unit: int, start_us: int, end_us: int, limit: int, *,
+        held: int = 0, spent: int = 0, overage: int = 0, unconfirmed: int = 0, open: int = 0, alerted: int = 0,
+    ) -> None:  # fmt: skip
+        self.no = no
+        self.budget_id = budget_id
+        self.unit = unit
+        self.start_us = start_us
+        self.end_us = end_us
+        self.limit = limit
+        self.held = held
+        self.spent = spent
+        self.overage = overage
+        self.unconfirmed = unconfirmed
+        self.open = open
+        self.alerted = alerted
+        """Highest percentage that was alerted."""
+        self.alert_at = NEVER_US
+        """Spent amount at which the next alert is due."""
+        self.slot: Slot | None = None
+        """Set while this is a past bucket that still counts."""
+        self.draft = 0
+        """Number of the batch that touched it last."""
+
+    @property
+    def used(self) -> int:
+        """What no longer fits because of it."""
+        return self.held + self.spent + self.overage
+
+    def figures(self) -> tuple[int, int, int, int, int, int]:
+        """What a batch may change."""
+        return (self.held, self.spent, self.overage, self.unconfirmed, self.open, self.alerted)
+
+    def restore(self, figures: tuple[int, int, int, int, int, int]) -> None:
+        """Takes a batch's changes back."""
+        self.held, self.spent, self.overage, self.unconfirmed, self.open, self.alerted = figures
+
+
+class Slot:
+    """A budget at work: the counter of its present window, and for rolling ones the buckets before."""
+
+    __slots__ = (
+        "budget",
+        "current",
+        "is_rate",
+        "past",
+        "refuses",
+        "rest",
+        "scope",
+        "subject",
+        "unit",
+        "valid_until_us",
+    )
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.unit = int(budget.unit)
+        self.refuses = budget.mode is Mode.HARD
+        self.current: Counter | None = None
+        self.valid_until_us = 0
+        """When its window ends or its limit in force changes by itself."""
+        self.past: deque[Counter] = deque()
+        self.rest = 0
+        """Sum of what the past buckets use."""
+        self.subject = str(budget.subject)
+        self.scope = str(budget.model_scope) if budget.model_scope else ""
+        self.is_rate = budget.is_rate
+        """True if waiting a little helps."""
+
+    @property
+    def rolling(self) -> Rolling | None:
+        """Its window, if that is a rolling one."""
+        return self.budget.window if isinstance(self.budget.window, Rolling) else None
+
+    def left(self, counter: Counter) -> int:
+        """What `counter` leaves room for; may be negative."""
+        if counter is self.current or counter.slot is self:
+            current = self.current
+            return counter.limit - self.rest - (current.used if current is not None else 0)
+        return counter.limit - counter.used
+
+    def restate(self) -> None:
+        """Sums the past buckets anew."""
+        self.rest = sum(counter.used for counter in self.past)
+
+
+class Legs:
+    """The counters a hold is in, by unit, with their JSON."""
+
+    __slots__ = ("groups", "numbers", "slots")
+
+    def __init__(
+        self, groups: tuple[tuple[int, tuple[Counter, ...], str], ...], slots: tuple[Slot, ...]
+    ) -> None:
+        self.groups = groups
+        """(unit, counters, JSON up to the deltas)."""
+        self.slots = slots
+        self.numbers = tuple(
+            (unit, tuple(counter.no for counter in counters)) for unit, counters, _ in groups
+        )
+
+    @classmethod
+    def of(cls, pairs: list[tuple[Slot, Counter]]) -> "Legs":
+        """The legs of these counters."""
+        groups = []
+        for unit in sorted({counter.unit for _, counter in pairs}):
+            counters = tuple(counter for _, counter in pairs if counter.unit == unit)
+            groups.append((unit, counters, f"[{unit},{numbers([counter.no for counter in counters])},"))
+        return cls(tuple(groups), tuple(slot for slot, _ in pairs))
+
+
+class Path:
+    """Which budgets apply to a key, user and model: resolved once, rolled with their windows."""
+
+    __slots__ = (
+        "ceilings", "checks", "json", "legs", "lenient", "model", "principal", "slots", "valid_until_us",
+    )  # fmt: skip
+
+    def __init__(self, principal: tuple[str, str, str, str], model: str) -> None:
+        self.principal = principal
+        self.model = model
+        self.json = f'"p":{text(principal)},"m":{text(model)}'
+        self.slots: tuple[Slot, ...] = ()
+        self.ceilings: tuple[Slot, ...] = ()
+        """Budgets whose window is one request."""
+        self.checks: tuple[tuple[int, tuple[tuple[Slot, Counter], ...]], ...] = ()
+        """By unit, the budgets that may refuse."""
+        self.lenient: tuple[tuple[int, Slot, Counter], ...] = ()
+        """(unit, slot, counter) of those that let pass."""
+        self.legs = Legs((), ())
+        self.valid_until_us = 0
+
+
+class Hold:
+    """An attempt's hold: open, or settled of late."""
+
+    __slots__ = (
+        "amount", "creator", "digest", "dimensions", "endpoint_id", "expires_us", "extensions", "input_tokens", "key",
+        "lease_us", "legs", "legs_numbers", "model", "occurred_us", "path_json", "price_revision", "principal",
+        "receipt", "sequence",
+        "settle_digest", "settle_kind", "tokens", "unconfirmed",
+    )  # fmt: skip
+
+    def __init__(self, key: AttemptId, sequence: int, amount: int, tokens: int) -> None:
+        self.key = key
+        self.sequence = sequence
+        self.amount = amount
+        """Held, extensions included."""
+        self.tokens = tokens
+        self.input_tokens = 0
+        self.creator = ""
+        self.digest = ""
+        self.dimensions: Mapping[str, str] = {}
+        self.endpoint_id = ""
+        self.expires_us = 0
+        self.lease_us = 0
+        self.extensions: dict[int, tuple[int, int, int, int, int]] | None = None
+        """By number: (asked amount or -1, tokens asked, sequence, amount and expiry after it)."""
+        self.legs: Legs | None = None
+        """None once settled: then `legs_numbers` say which counters."""
+        self.legs_numbers: tuple[tuple[int, tuple[int, ...]], ...] = ()
+        self.occurred_us = 0
+        self.path_json = ""
+        self.principal: tuple[str, str, str, str] = ("", "", "", "")
+        self.model = ""
+        self.price_revision = 0
+        self.receipt: Receipt | None = None
+        """None while open."""
+        self.settle_kind = 0
+        self.settle_digest = ""
+        self.unconfirmed = False
+        """True if it was charged in full without anybody confirming it; a late commit may put that right, once."""
+
+
+class Draft:
+    """What a batch changes, until the journal has it: entries to write, and how to take everything back."""
+
+    __slots__ = (
+        "alerts", "base_head", "base_next_counter", "base_sequence", "entries", "limits", "now_us", "number", "opened",
+        "renewals", "touched", "undo",
+    )  # fmt: skip
+
+    def __init__(self, tree: "Tree", number: int, now_us: int) -> None:
+        self.number = number
+        self.now_us = now_us
+        self.base_sequence = tree.sequence
+        self.base_head = tree.head
+        self.base_next_counter = tree.next_counter
+        self.entries: list[Entry] = []
+        self.touched: list[tuple[Counter, tuple[int, int, int, int, int, int]]] = []
+        """Counters that were there before, with their figures then."""
+        self.opened: list[Counter] = []
+        self.limits: dict[int, int] = {}
+        """Counter number → limit that changed by itself (an override that began or ended)."""
+        self.renewals: dict[int, int] = {}
+        """Sequence of a hold → when its lease ends now."""
+        self.alerts: list[tuple[int, str, dict[str, Any]]] = []
+        """(sequence, kind, facts) for whoever tells people."""
+        self.undo: list[tuple[Any, ...]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is nothing to write."""
+        return not (self.entries or self.renewals or self.limits)
+
+
+class Tree:
+    """The state. One batch at a time: `begin`, decide, then `keep` or `take_back`."""
+
+    def __init__(
+        self,
+        config: TreeConfig,
+        *,
+        sequence: int = 0,
+        head: bytes = b"",
+        next_counter: int = 1,
+        secret: bytes = b"",
+    ) -> None:
+        self.organisation_id = config.organisation_id
+        self.sequence = sequence
+        self.head = head
+        self.next_counter = next_counter
+        self.secret = secret
+        """Signs leases."""
+        self.now_us = 0
+        self.counters: dict[int, Counter] = {}
+        self.windows: dict[tuple[str, int], Counter] = {}
+        """The same by (budget, start)."""
+        self.slots: dict[str, Slot] = {}
+        self.holds: dict[AttemptId, Hold] = {}
+        self.settled: dict[AttemptId, Hold] = {}
+        self.expiries: list[tuple[int, int, AttemptId]] = []
+        self.expiry_grace_us = 0
+        """No lease ends before this moment: callers that waited for the tree may still speak."""
+        self.cautious = False
+        """True: look unknown attempts up before holding, because callers repeat what they asked of the last owner."""
+        self.draft: Draft = Draft(self, 0, 0)
+        self._paths: dict[tuple[object, ...], Path] = {}
+        self._by_subject: dict[tuple[SubjectKind, str], list[Slot]] = {}
+        self._drafts = 0
+        self.config = config
+        self._index()
+
+    # ---- batches -----------------------------------------------------------------------------------------------------
+
+    def begin(self, now_us: int) -> Draft:
+        """A new batch at `now_us`; time never goes back within a tree."""
+        self._drafts += 1
+        self.now_us = max(self.now_us, now_us)
+        self.draft = Draft(self, self._drafts, self.now_us)
+        return self.draft
+
+    def keep(self) -> None:
+        """The journal has the batch."""
+        while len(self.settled) > SETTLED_KEPT:
+            del self.settled[next(iter(self.settled))]
+
+    def take_back(self) -> None:
+        """The journal does not have the batch: everything is as before it."""
+        draft = self.draft
+        for change in reversed(draft.undo):
+            match change[0]:
+                case "held":
+                    del self.holds[change[1]]
+                case "settled":
+                    _, key, hold, legs = change
+                    self.settled.pop(key, None)
+                    hold.receipt, hold.legs = None, legs
+                    hold.unconfirmed = False
+                    self.holds[key] = hold
+                    heapq.heappush(self.expiries, (hold.expires_us, hold.sequence, key))
+                case "corrected":
+                    _, hold, receipt, kind, digest = change
+                    hold.receipt, hold.settle_kind, hold.settle_digest, hold.unconfirmed = (
+                        receipt,
+                        kind,
+                        digest,
+                        True,
+                    )
+                case "extended":
+                    _, hold, number, amount, tokens = change
+                    del hold.extensions[number]
+                    hold.amount, hold.tokens = amount, tokens
+                case "renewed":
+                    _, hold, expires_us = change
+                    hold.expires_us = expires_us
+                case "rolled":
+                    _, slot, current, valid_until_us, past = change
+                    for counter in slot.past:
+                        counter.slot = None
+                    slot.current, slot.valid_until_us, slot.past = current, valid_until_us, past
+                    for counter in past:
+                        counter.slot = slot
+                    slot.restate()
+                case "limit":
+                    _, counter, limit = change
+                    counter.limit = limit
+        for counter in draft.opened:
+            self.forget(counter)
+        for counter, figures in draft.touched:
+            counter.restore(figures)
+            if counter.slot is not None:
+                counter.slot.restate()
+            slot = self.slots.get(counter.budget_id)
+            if slot is not None:
+                self.set_alert(slot, counter)
+        self.sequence, self.head, self.next_counter = (
+            draft.base_sequence,
+            draft.base_head,
+            draft.base_next_counter,
+        )
+        self._paths.clear()
+
+    # ---- configuration -----------------------------------------------------------------------------------------------
+
+    def change(self, delta: TreeDelta) -> None:
+        """Takes a new configuration in; between batches."""
+        config = self.config
+        budgets, keys = dict(config.budgets), dict(config.keys)
+        for budget_id, budget in delta.budgets.items():
+            if budget is None:
+                budgets.pop(budget_id, None)
+            else:
+                budgets[budget_id] = budget
+            self._reslot(budget_id, budget)
+        for key_id, key in delta.keys.items():
+            if key is None:
+                keys.pop(key_id, None)
+            else:
+                keys[key_id] = key
+        self.config = TreeConfig(
+            config.organisation_id,
+            delta.revision,
+            delta.prices or config.prices,
+            budgets,
+            keys,
+            config.disabled_users if delta.disabled_users is None else delta.disabled_users,
+            config.active if delta.active is None else delta.active,
+        )
+        self._paths.clear()
+
+    def replace_config(self, config: TreeConfig) -> None:
+        """Takes a whole new configuration in; between batches."""
+        gone = self.config.budgets.keys() - config.budgets.keys()
+        for budget_id in gone:
+            self._reslot(budget_id, None)
+        for budget_id, budget in config.budgets.items():
+            self._reslot(budget_id, budget)
+        self.config = config
+        self._paths.clear()
+
+    def _reslot(self, budget_id: str, budget: Budget | None) -> None:
+        old = self.slots.pop(budget_id, None)
+        if old is not None:
+            self._by_subject[old.budget.subject.kind, old.budget.subject.id].remove(old)
+            for counter in old.past:
+                counter.slot = None
+        if budget is None or not budget.active:
+            return
+        slot = Slot(budget)
+        self.slots[budget_id] = slot
+        self._by_subject.setdefault((budget.subject.kind, budget.subject.id), []).append(slot)
+        same = old is not None and (old.budget.window, old.budget.counts_since) == (
+            budget.window,
+            budget.counts_since,
+        )
+        if old is not None and same:
+            slot.current, slot.past = old.current, old.past
+            for counter in slot.past:
+                counter.slot = slot
+            slot.restate()
+
+    def _index(self) -> None:
+        for budget in self.config.budgets.values():
+            if budget.active:
+                slot = Slot(budget)
+                self.slots[budget.budget_id] = slot
+                self._by_subject.setdefault((budget.subject.kind, budget.subject.id), []).append(slot)
+
+    # ---- finding what applies ----------------------------------------------------------------------------------------
+
+    def path(self, ask: HoldAsk) -> Path:
+        """The budgets that apply. A path whose time is over (`valid_until_us`) has still to be rolled and checked."""
+        name = (ask.key_id, ask.user_id, ask.model, ask.groups, ask.team_id, ask.project_id, ask.metering)
+        path = self._paths.get(name)
+        if path is None:
+            if len(self._paths) >= PATHS_KEPT:
+                self._paths.clear()
+            path = Path((ask.team_id, ask.project_id, ask.key_id, ask.user_id), ask.model)
+            subjects = (
+                (SubjectKind.ORGANISATION, self.organisation_id),
+                (SubjectKind.TEAM, ask.team_id),
+                (SubjectKind.PROJECT, ask.project_id),
+                (SubjectKind.KEY, ask.key_id),
+                (SubjectKind.USER, ask.user_id),
+            )
+            slots = [
+                slot
+                for subject in subjects
+                for slot in self._by_subject.get(subject, ())
+                if slot.budget.model_scope is None or slot.budget.model_scope.covers(ask.model, ask.groups)
+            ]
+            path.slots = tuple(slot for slot in slots if not isinstance(slot.budget.window, PerRequest))
+            path.ceilings = tuple(slot for slot in slots if isinstance(slot.budget.window, PerRequest))
+            self._paths[name] = path
+        return path
+
+    def roll(self, slot: Slot, now_us: int) -> tuple[Counter, str]:
+        """The slot's counter of the window that `now_us` is in, installed, and what is new about it: `opened`,
+        `limit` or nothing. Part of the batch under way, which can take it back."""
+        budget, now, draft = slot.budget, from_us(now_us), self.draft
+        span = budget.span_at(now)
+        start_us, limit = to_us(span.start), budget.limit_at(now)
+        counter = self.windows.get((budget.budget_id, start_us))
+        new = ""
+        if counter is None:
+            end_us = NEVER_US if span.end is None else to_us(span.end)
+            counter = Counter(self.next_counter, budget.budget_id, slot.unit, start_us, end_us, limit)
+            counter.draft = draft.number
+            self.next_counter += 1
+            draft.opened.append(counter)
+            new = "opened"
+        if counter is not slot.current or slot.valid_until_us <= now_us:
+            draft.undo.append(("rolled", slot, slot.current, slot.valid_until_us, slot.past))
+        if counter.limit != limit:
+            draft.undo.append(("limit", counter, counter.limit))
+            counter.limit = limit
+            if counter.draft != draft.number or counter not in draft.opened:
+                draft.limits[counter.no] = limit
+            new = "limit"
+        self.install(slot, counter, now_us)
+        return counter, new
+
+    def install(self, slot: Slot, counter: Counter, now_us: int) -> None:
+        """Makes `counter` the slot's present one. Past buckets that no longer count are let go."""
+        budget = slot.budget
+        if slot.rolling is not None:
+            past = deque(slot.past)
+            if slot.current is not None and slot.current is not counter:
+                past.append(slot.current)
+            since_us = to_us(rolling_since(slot.rolling, from_us(now_us)))
+            for bucket in slot.past:
+                bucket.slot = None
+            slot.past = deque(bucket for bucket in past if bucket.start_us >= since_us)
+            for bucket in slot.past:
+                bucket.slot = slot
+            slot.restate()
+        slot.current = counter
+        changes_at = budget.limit_changes_at(from_us(now_us))
+        slot.valid_until_us = min(counter.end_us, NEVER_US if changes_at is None else to_us(changes_at))
+        self.know(counter)
+        self.set_alert(slot, counter)
+
+    def know(self, counter: Counter) -> None:
+        """Keeps a counter in memory."""
+        self.counters[counter.no] = counter
+        self.windows[counter.budget_id, counter.start_us] = counter
+
+    def forget(self, counter: Counter) -> None:
+        """Lets a counter go that is over, or that a taken back batch had opened."""
+        self.counters.pop(counter.no, None)
+        self.windows.pop((counter.budget_id, counter.start_us), None)
+
+    def sweep(self, now_us: int) -> None:
+        """Forgets windows that are long over and have no open holds; between batches."""
+        over_us = now_us - OVER_KEPT_US
+        for counter in [
+            c for c in self.counters.values() if c.end_us < over_us and not c.open and c.slot is None
+        ]:
+            slot = self.slots.get(counter.budget_id)
+            if slot is None or slot.current is not counter:
+                self.forget(counter)
+
+    def set_alert(self, slot: Slot, counter: Counter) -> None:
+        """Finds the amount at which the next alert of this window is due."""
+        due = [percent for percent in slot.budget.alert_percents if percent > counter.alerted]
+        counter.alert_at = -(-counter.limit * min(due) // 100) if due else NEVER_US
+
+    def ceiling(self, counter: Counter) -> int:
+        """What the database checks `held + spent` of a counter against."""
+        slot = self.slots.get(counter.budget_id)
+        return counter.limit if slot is None or slot.refuses else LIMIT_MAX
+
+    def next_expiry_us(self) -> int | None:
+        """When the next lease ends, at the earliest; None: nothing is open."""
+        if not self.expiries:
+            return None
+        return max(self.expiries[0][0], self.expiry_grace_us)
+
+    def open_sequences(self) -> Iterator[int]:
+        """Sequences of the entries that make up the open holds."""
+        for hold in self.holds.values():
+            yield hold.sequence
+            if hold.extensions:
+                yield from (sequence for _, _, sequence, _, _ in hold.extensions.values())
