@@ -132,6 +132,7 @@ class HoldTerms(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     ENDPOINT_ID_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model as "provider/model"; decides which model-scoped budgets apply."""
     input_tokens_bound: _builtins.int
@@ -142,6 +143,10 @@ class HoldTerms(_message.Message):
     """Revision of the price book that `amount` was computed with. Ignored without `amount`."""
     endpoint_id: _builtins.str
     """Endpoint that is meant to be called. Empty: not known."""
+    claim: _builtins.str
+    """Names the run of the caller that asks, at most 64 characters. Another run that asks for the same attempt gets
+    REQUEST_ID_REUSED even if all else is the same: so a hold is also the claim to a request. Empty: any run.
+    """
     @_builtins.property
     def principal(self) -> _principal_pb2.Principal:
         """On whose behalf. Callers with a key leave it empty: the key says."""
@@ -177,10 +182,11 @@ class HoldTerms(_message.Message):
         lease: _duration_pb2.Duration | None = ...,
         dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         endpoint_id: _builtins.str = ...,
+        claim: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease", "principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "dimensions", b"dimensions", "endpoint_id", b"endpoint_id", "input_tokens_bound", b"input_tokens_bound", "lease", b"lease", "model", b"model", "model_groups", b"model_groups", "output_tokens_bound", b"output_tokens_bound", "price_revision", b"price_revision", "principal", b"principal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "claim", b"claim", "dimensions", b"dimensions", "endpoint_id", b"endpoint_id", "input_tokens_bound", b"input_tokens_bound", "lease", b"lease", "model", b"model", "model_groups", b"model_groups", "output_tokens_bound", b"output_tokens_bound", "price_revision", b"price_revision", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
