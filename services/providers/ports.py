@@ -6,10 +6,11 @@ A vendor is three things: how one gets in (`Access`), what one speaks (`WireForm
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from services.providers.domain.failure import AttemptError
+from services.providers.domain.failure import AttemptError, Failure
 from services.providers.domain.profile import ModelProfile
 from turnpike.common.v1 import content_pb2, usage_pb2
 
@@ -70,8 +71,10 @@ class Vectors:
 class StreamParser(Protocol):
     """Reads one streamed answer. Bytes may be split anywhere, also within a character or a frame."""
 
-    complete: bool
-    """True once the event that ends the stream was read, or an error was: no byte after it matters."""
+    @property
+    def complete(self) -> bool:
+        """True once the event that ends the stream was read, or an error was: no byte after it matters."""
+        ...
 
     def feed(self, data: bytes) -> list[content_pb2.ChoiceDelta]:
         """The deltas that `data` completes, in order. Never raises: what goes wrong is remembered for `close`."""
@@ -161,3 +164,81 @@ class Vendor:
     """What it speaks, by name; the first is the default."""
     credential_variables: tuple[str, ...] = ()
     """Environment variables that may hold its key; the first that is set wins. Empty: it wants none."""
+
+
+class Exchange(Protocol):
+    """An HTTP answer under way."""
+
+    satisfied: bool
+    """Set by the reader when it has all it wants though the answer may go on: the connection is kept if it can be."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Its headers."""
+        ...
+
+    async def read(self) -> bytes:
+        """The bytes that are there, at least one; empty at the end. Raises AttemptError if the connection breaks."""
+        ...
+
+
+class Http(Protocol):
+    """Sends requests to vendors."""
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, connect_timeout_s: float
+    ) -> AbstractAsyncContextManager[Exchange]:
+        """Sends one; the block has its answer, and leaving it early closes the connection at once.
+
+        Raises AttemptError; its failure says whether certainly nothing was sent.
+        """
+        ...
+
+
+class DeltaSink(Protocol):
+    """Takes what an attempt tells while it runs."""
+
+    async def started(self, endpoint_id: str) -> None:
+        """Bytes are about to leave for the vendor."""
+        ...
+
+    def put(self, deltas: Sequence[content_pb2.ChoiceDelta]) -> bool:
+        """Takes pieces of the answer, in order. True if more may come at once; False: wait for `ready` first."""
+        ...
+
+    async def ready(self) -> None:
+        """Returns when more may come: a slow reader holds a fast model back."""
+        ...
+
+
+class Secrets(Protocol):
+    """Our credentials at vendors."""
+
+    def choose(self, provider: str, organisation_id: str, credential_id: str) -> "Credential | None":
+        """A usable credential: the named one, else one of the organisation's, else one of the deployment's.
+
+        None: there is none, or all rest.
+        """
+        ...
+
+    def report(self, credential: "Credential", failure: Failure | None) -> None:
+        """What came of using it: one that the vendor refused, or whose quota is used up, rests."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A secret of ours at a vendor. Its repr hides the secret."""
+
+    credential_id: str
+    provider: str
+    secret: str = field(repr=False)
+    organisation_id: str = ""
+    """Empty: the deployment's own."""
+    display_name: str = ""
+    origin: str = "environment"
