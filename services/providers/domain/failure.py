@@ -1,6 +1,6 @@
 """How an attempt fails, and what follows from it for the router and for the budget."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from turnpike.common.v1 import error_pb2, usage_pb2
@@ -63,7 +63,8 @@ class Failure:
     usage: usage_pb2.Usage | None = None
     """What the vendor reported or we counted. None: unknown."""
     vendor_cost_nanos: int | None = None
-    extra: dict[str, str] = field(default_factory=dict)
+    nothing_sent: bool = False
+    """True if certainly no byte of the request had left."""
 
     def __post_init__(self) -> None:
         if len(self.message) > MESSAGE_CHARACTERS_MAX:

@@ -1,0 +1,78 @@
+"""Between our values and the contract's messages."""
+
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+
+from services.chassis import status
+from services.kernel.errors import InvalidRequest, TurnpikeError
+from services.kernel.ids import RequestId
+from services.kernel.model_ref import ModelRef
+from services.providers.domain.failure import ChargeRule, Failure, Reason, RetryClass
+from services.providers.errors import AttemptFailedError
+from services.providers.use_cases.attempt import to_pb_duration
+from turnpike.providers.v1 import providers_pb2
+
+
+def check_attempt(attempt: providers_pb2.Attempt) -> None:
+    """Raises InvalidRequest for an attempt that cannot be made, naming every field that is wrong."""
+    try:
+        ModelRef.parse(attempt.model)
+    except ValueError as error:
+        raise InvalidRequest.of("attempt.model", str(error)) from error
+    if not attempt.input.messages:
+        raise InvalidRequest.of("attempt.input.messages", "holds no message; at least one is needed")
+    if attempt.max_output_tokens < 1:
+        raise InvalidRequest.of("attempt.max_output_tokens", "must be at least 1: it is the cap that is held")
+    if attempt.key.request_id:
+        try:
+            RequestId.parse(attempt.key.request_id)
+        except ValueError as error:
+            raise InvalidRequest.of("attempt.key.request_id", str(error)) from error
+
+
+def to_pb_failed(failure: Failure, endpoint_id: str, deltas_sent: int) -> providers_pb2.AttemptFailed:
+    """A settled failure in the contract's words."""
+    failed = providers_pb2.AttemptFailed(
+        reason=failure.reason,
+        message=failure.message,
+        retry_class=failure.retry,
+        charge=failure.charge if failure.charge is not None else ChargeRule.CHARGE_RULE_FULL,
+        usage=failure.usage,
+        endpoint_id=endpoint_id,
+        http_status=failure.http_status,
+        vendor_code=failure.vendor_code,
+        vendor_request_id=failure.vendor_request_id,
+        phase=failure.phase,
+        deltas_sent=deltas_sent,
+        parameter=failure.parameter,
+    )
+    if failure.retry_after_s is not None:
+        failed.retry_after.CopyFrom(to_pb_duration(failure.retry_after_s))
+    if failure.vendor_cost_nanos is not None:
+        failed.vendor_cost.nanos = failure.vendor_cost_nanos
+        failed.vendor_cost.currency_code = "USD"
+    return failed
+
+
+def to_pb_refused(
+    operation: providers_pb2.DispatchOperation, error: TurnpikeError
+) -> providers_pb2.DispatchEvent:
+    """An operation that failed before, or outside of, its attempt: nothing was sent unless its deadline passed."""
+    reason = Reason.Value(f"ERROR_REASON_{error.reason}")
+    late = reason == Reason.ERROR_REASON_DEADLINE_EXCEEDED
+    internal = reason == Reason.ERROR_REASON_INTERNAL
+    return providers_pb2.DispatchEvent(
+        operation_id=operation.operation_id,
+        failed=providers_pb2.AttemptFailed(
+            reason=reason,
+            message=error.message,
+            retry_class=RetryClass.RETRY_CLASS_NEVER,
+            charge=ChargeRule.CHARGE_RULE_FULL if late or internal else ChargeRule.CHARGE_RULE_NOTHING,
+        ),
+    )
+
+
+@status.details.register
+def _(error: AttemptFailedError) -> Sequence[Message]:
+    return [to_pb_failed(error.failure, error.endpoint_id, error.deltas_sent)]

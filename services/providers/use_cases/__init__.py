@@ -1,0 +1,1 @@
+"""What the providers service does: choose an endpoint, make one call, say what it cost."""
