@@ -1,0 +1,1 @@
+"""The whole road under load, beside a bare gRPC echo and beside other gateways, on one mock upstream."""
