@@ -91,7 +91,7 @@ def _roll(tree: Tree, path: Path, ask: HoldAsk) -> None:
             for counter, known in news
         ]
         append(tree, Kind.LIMIT, None, "", 0, f'"w":{text(windows)}')
-    path.legs = Legs.of(pairs)
+    path.legs = Legs.of([counter for _, counter in pairs])
     path.checks = tuple(
         (unit, tuple((slot, counter) for slot, counter in pairs if slot.refuses and counter.unit == unit))
         for unit in sorted({counter.unit for slot, counter in pairs if slot.refuses})

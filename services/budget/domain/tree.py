@@ -6,7 +6,7 @@ can be taken back (`Draft`), because a batch is true only once the journal has i
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -134,26 +134,23 @@ class Slot:
 class Legs:
     """The counters a hold is in, by unit, with their JSON."""
 
-    __slots__ = ("groups", "numbers", "slots")
+    __slots__ = ("groups", "numbers")
 
-    def __init__(
-        self, groups: tuple[tuple[int, tuple[Counter, ...], str], ...], slots: tuple[Slot, ...]
-    ) -> None:
+    def __init__(self, groups: tuple[tuple[int, tuple[Counter, ...], str], ...]) -> None:
         self.groups = groups
         """(unit, counters, JSON up to the deltas)."""
-        self.slots = slots
         self.numbers = tuple(
             (unit, tuple(counter.no for counter in counters)) for unit, counters, _ in groups
         )
 
     @classmethod
-    def of(cls, pairs: list[tuple[Slot, Counter]]) -> "Legs":
+    def of(cls, counters: Sequence[Counter]) -> "Legs":
         """The legs of these counters."""
         groups = []
-        for unit in sorted({counter.unit for _, counter in pairs}):
-            counters = tuple(counter for _, counter in pairs if counter.unit == unit)
-            groups.append((unit, counters, f"[{unit},{numbers([counter.no for counter in counters])},"))
-        return cls(tuple(groups), tuple(slot for slot, _ in pairs))
+        for unit in sorted({counter.unit for counter in counters}):
+            of_unit = tuple(counter for counter in counters if counter.unit == unit)
+            groups.append((unit, of_unit, f"[{unit},{numbers([counter.no for counter in of_unit])},"))
+        return cls(tuple(groups))
 
 
 class Path:
@@ -174,7 +171,7 @@ class Path:
         """By unit, the budgets that may refuse."""
         self.lenient: tuple[tuple[int, Slot, Counter], ...] = ()
         """(unit, slot, counter) of those that let pass."""
-        self.legs = Legs((), ())
+        self.legs = Legs(())
         self.valid_until_us = 0
 
 

@@ -1,0 +1,1 @@
+"""Postgres as the budget service uses it."""

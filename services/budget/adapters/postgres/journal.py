@@ -1,0 +1,419 @@
+"""The journal: what a tree's owner decided becomes true here, all of a batch or nothing of it.
+
+What Postgres says is told apart by what may be known afterwards. `Fenced`: nothing was written, another changed the
+tree. `Refused`: nothing was written, a constraint said no. `Doubtful`: the connection was lost or too slow while it
+wrote; whether the batch is true only the store knows, so the owner forgets the tree and reads it again. `StoreDown`:
+nothing was sent.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from services.budget.adapters.postgres.statements import statements
+from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, TreeDelta
+from services.budget.domain.entries import decoded, text
+from services.budget.domain.operations import AttemptId
+from services.budget.domain.recovery import adopt, apply_limits, holds_in, install_counters, missing_counters
+from services.budget.domain.tree import Counter, Draft, Tree, from_us, to_us
+from services.budget.domain.windows import rolling_since
+from services.budget.ports import ConfigStore
+
+CONNECTIONS_MAX = 8
+"""Trees that can write at the same moment from one replica."""
+CONNECT_TIMEOUT_S = 1.0
+STATEMENT_TIMEOUT_MS = 20_000
+LOCK_TIMEOUT_MS = 3_000
+IDLE_IN_TRANSACTION_MS = 1_000
+"""A paused replica must not keep a tree's row locked: its open transaction is ended, which is safe."""
+
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.QueryCanceledError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.LockNotAvailableError,
+    ConnectionError,
+    OSError,
+    TimeoutError,
+)
+_REFUSED = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.DataCorruptedError)
+
+
+class Fenced(Exception):
+    """Another changed the tree since it was read; nothing was written."""
+
+
+class Refused(Exception):
+    """A constraint said no; nothing was written."""
+
+
+class Doubtful(Exception):
+    """Whether it was written is not known."""
+
+
+class StoreDown(Exception):
+    """The store cannot be reached; nothing was sent."""
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A tree taken over."""
+
+    tree_no: int
+    epoch: int
+    tree: Tree
+    config_revision: int
+    now_us: int
+    """The database's time."""
+
+
+@dataclass(slots=True)
+class Owned:
+    """Another replica owns the tree."""
+
+    address: str
+    """Empty: its owner is not alive, or there is none."""
+
+
+class Journal:
+    """One replica's way to the store; shared by the owners of all its trees."""
+
+    def __init__(self, dsn: str, schema: str, configs: ConfigStore) -> None:
+        self._dsn = dsn
+        self._schema = schema
+        self._configs = configs
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._connecting = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Closes all connections; what is under way is over by then."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def answers(self) -> bool:
+        """Whether the store answers now."""
+        try:
+            async with self.connection() as connection:
+                await connection.execute("SELECT 1")
+        except (StoreDown, Doubtful):
+            return False
+        return True
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection for the length of a block. Raises StoreDown if there is none; inside it, Doubtful."""
+        connection = await self._acquire()
+        broken = True
+        try:
+            yield connection
+            broken = False
+        except _LOST as lost:
+            raise Doubtful(str(lost)) from lost
+        except (Fenced, Refused):
+            broken = False
+            raise
+        finally:
+            assert self._pool is not None
+            if broken and not connection.is_closed():
+                connection.terminate()  # closes the socket without a cancel: a commit under way finishes or not
+            await self._pool.release(connection)
+
+    async def _acquire(self) -> Any:
+        try:
+            if self._pool is None:
+                async with self._connecting:
+                    if self._pool is None:
+                        self._pool = await asyncio.wait_for(self._open(), 3 * CONNECT_TIMEOUT_S)
+            return await self._pool.acquire(timeout=2 * CONNECT_TIMEOUT_S)
+        except (*_LOST, asyncpg.PostgresError) as down:
+            raise StoreDown(str(down)) from down
+
+    async def _open(self) -> "asyncpg.Pool[Any]":
+        return await asyncpg.create_pool(
+            self._dsn,
+            min_size=1,
+            max_size=CONNECTIONS_MAX,
+            timeout=CONNECT_TIMEOUT_S,
+            max_inactive_connection_lifetime=0,
+            server_settings={
+                "search_path": self._schema,
+                "plan_cache_mode": "force_generic_plan",
+                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "lock_timeout": str(LOCK_TIMEOUT_MS),
+                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+                "application_name": "turnpike-budget",
+            },
+        )
+
+    # ---- liveness ----------------------------------------------------------------------------------------------------
+
+    async def heartbeat(self, replica_id: str, address: str, lease_s: float) -> None:
+        """Says that the replica lives for `lease_s` seconds more."""
+        async with self.connection() as connection:
+            await connection.execute(statements()["heartbeat"], replica_id, address, lease_s)
+
+    async def forget_dead(self) -> None:
+        """Removes replicas that have long been silent."""
+        async with self.connection() as connection:
+            await connection.execute(statements()["forget_dead_replicas"])
+
+    async def farewell(self, replica_id: str) -> None:
+        """Gives all trees of the replica back."""
+        async with self.connection() as connection:
+            await connection.execute(statements()["farewell"], replica_id)
+
+    # ---- ownership ---------------------------------------------------------------------------------------------------
+
+    async def claim(self, organisation_id: str, replica_id: str, address: str) -> Claimed | Owned | None:
+        """Takes a tree over and reads it, in one transaction; or says who owns it. None: no such organisation."""
+        async with self.connection() as connection:
+            row = None
+            async with connection.transaction():
+                row = await connection.fetchrow(statements()["claim"], organisation_id, replica_id, address)
+                if row is not None:
+                    config = await self._configs.load_tree(
+                        connection, organisation_id, row["config_revision"]
+                    )
+                    if config is None:
+                        return None
+                    tree = await self._read(connection, row, config)
+            if row is not None:
+                return Claimed(row["tree_no"], row["epoch"], tree, row["config_revision"], row["now_us"])
+            owner = await connection.fetchrow(statements()["owner_of"], organisation_id)
+            if owner is None:
+                return None
+            return Owned(owner["owner_address"] if owner["alive"] else "")
+
+    async def _read(self, connection: Any, row: Any, config: TreeConfig) -> Tree:
+        tree_no = row["tree_no"]
+        tree = Tree(
+            config,
+            sequence=row["sequence"],
+            head=row["head"],
+            next_counter=row["next_counter"],
+            secret=row["secret"],
+        )
+        tree.now_us = row["last_at_us"]
+        now_us = max(row["now_us"], tree.now_us)
+        rolling = [(slot.budget.budget_id, slot.rolling) for slot in tree.slots.values() if slot.rolling]
+        since = [to_us(rolling_since(window, from_us(now_us))) for _, window in rolling]
+        rows = await connection.fetch(
+            statements()["live_counters"], tree_no, now_us, [budget_id for budget_id, _ in rolling], since
+        )
+        install_counters(tree, map(_counter, rows), now_us)
+        checkpoint = await connection.fetchrow(statements()["checkpoint_of"], tree_no)
+        after, still_open = (checkpoint["sequence"], checkpoint["open_sequences"]) if checkpoint else (0, [])
+        entries = await connection.fetch(statements()["bodies_since"], tree_no, after, still_open)
+        holds = holds_in(entry["body"] for entry in entries)
+        missing = missing_counters(tree, holds.values())
+        if missing:
+            rows = await connection.fetch(statements()["counters_by_no"], tree_no, list(missing))
+            install_counters(tree, map(_counter, rows), now_us)
+        renewals = {
+            row["hold_sequence"]: row["expires_us"]
+            for row in await connection.fetch(statements()["renewals"], tree_no)
+        }
+        adopt(tree, holds.values(), renewals)
+        return tree
+
+    async def catch_up(self, claimed: Claimed) -> bool:
+        """Reads what others changed since the tree was read. False: another owns it now."""
+        tree = claimed.tree
+        async with (
+            self.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            row = await connection.fetchrow(statements()["tree_state"], claimed.tree_no)
+            if row is None or row["epoch"] != claimed.epoch:
+                return False
+            revision = row["config_revision"]
+            changed = [
+                ConfigChange(ConfigKind(change["kind"]), change["id"])
+                for change in await connection.fetch(
+                    statements()["config_changes_since"], claimed.tree_no, claimed.config_revision
+                )
+            ]
+            entries = await connection.fetch(statements()["bodies_since"], claimed.tree_no, tree.sequence, [])
+            delta = (
+                await self._configs.load_changes(connection, tree.organisation_id, changed, revision)
+                if changed
+                else TreeDelta(revision)
+            )
+        tree.change(delta)
+        for entry in entries:
+            apply_limits(tree, decoded(entry["body"]))
+        tree.sequence, tree.head, tree.next_counter = row["sequence"], row["head"], row["next_counter"]
+        claimed.config_revision = revision
+        return True
+
+    # ---- writing -----------------------------------------------------------------------------------------------------
+
+    async def write(self, claimed: Claimed, draft: Draft) -> int:
+        """Makes a batch true; returns the database's time. Raises Fenced, Refused, Doubtful or StoreDown."""
+        async with self.connection() as connection:
+            try:
+                if draft.is_empty:
+                    row = await connection.fetchrow(
+                        statements()["prove_fence"],
+                        claimed.tree_no,
+                        claimed.epoch,
+                        claimed.tree.sequence,
+                        claimed.config_revision,
+                    )
+                elif draft.opened or draft.limits or draft.renewals or draft.alerts:
+                    row = await self._write_with_more(connection, claimed, draft)
+                else:
+                    row = await connection.fetchrow(statements()["write_batch"], *_batch(claimed, draft))
+            except _REFUSED as refused:
+                raise Refused(str(refused)) from refused
+            if row["trees"] != 1:
+                raise Fenced(claimed.tree.organisation_id)
+            now_us: int = row["now_us"]
+            return now_us
+
+    async def _write_with_more(self, connection: Any, claimed: Claimed, draft: Draft) -> Any:
+        tree_no, tree = claimed.tree_no, claimed.tree
+        async with connection.transaction():
+            row = await connection.fetchrow(statements()["write_batch"], *_batch(claimed, draft))
+            if row["trees"] != 1:
+                return row
+            if draft.opened:
+                await connection.execute(statements()["open_counters"], tree_no, *_opened(tree, draft))
+            if draft.limits:
+                numbers = sorted(draft.limits)
+                await connection.execute(
+                    statements()["change_limits"],
+                    tree_no,
+                    numbers,
+                    [draft.limits[no] for no in numbers],
+                    [tree.ceiling(tree.counters[no]) for no in numbers],
+                )
+            if draft.renewals:
+                await connection.execute(
+                    statements()["renew_leases"],
+                    tree_no,
+                    list(draft.renewals),
+                    list(draft.renewals.values()),
+                )
+            if draft.alerts:
+                sequences, kinds, facts = zip(*draft.alerts, strict=True)
+                await connection.execute(
+                    statements()["put_out"], tree_no, sequences, kinds, [text(fact) for fact in facts]
+                )
+        return row
+
+    async def save_checkpoint(self, claimed: Claimed, sequence: int, open_sequences: Sequence[int]) -> None:
+        """Remembers what is open at a sequence; only a help for whoever reads the tree next."""
+        async with self.connection() as connection:
+            await connection.execute(
+                statements()["save_checkpoint"], claimed.tree_no, sequence, open_sequences
+            )
+
+    # ---- looking up --------------------------------------------------------------------------------------------------
+
+    async def look_up(self, claimed: Claimed, attempts: Sequence[AttemptId]) -> None:
+        """Brings what the ledger says of these attempts into memory, as far as it is no longer there."""
+        tree = claimed.tree
+        async with self.connection() as connection:
+            rows = await connection.fetch(
+                statements()["entries_of_attempts"],
+                claimed.tree_no,
+                [request_id for request_id, _ in attempts],
+                [attempt for _, attempt in attempts],
+            )
+            holds = holds_in(row["body"] for row in rows)
+            missing = missing_counters(tree, holds.values())
+            if missing:
+                found = await connection.fetch(statements()["counters_by_no"], claimed.tree_no, list(missing))
+                install_counters(tree, map(_counter, found), tree.now_us)
+        adopt(tree, [hold for hold in holds.values() if hold.receipt is not None], {})
+
+    async def look_up_counters(self, claimed: Claimed, numbers: Sequence[int]) -> None:
+        """Brings counters of windows that are over into memory, for a correction."""
+        async with self.connection() as connection:
+            rows = await connection.fetch(statements()["counters_by_no"], claimed.tree_no, numbers)
+        install_counters(claimed.tree, map(_counter, rows), claimed.tree.now_us)
+
+
+def _counter(row: Any) -> Counter:
+    return Counter(
+        row["no"],
+        row["budget_id"],
+        row["unit"],
+        row["start_us"],
+        row["end_us"],
+        row["lim"],
+        held=row["held"],
+        spent=row["spent"],
+        overage=row["overage"],
+        unconfirmed=row["unconfirmed"],
+        open=row["open"],
+        alerted=row["alerted"],
+    )
+
+
+def _batch(claimed: Claimed, draft: Draft) -> tuple[Any, ...]:
+    """Arguments of write_batch."""
+    tree = claimed.tree
+    columns: Sequence[Sequence[Any]] = tuple(zip(*draft.entries, strict=True)) if draft.entries else ((),) * 7
+    sequences, kinds, request_ids, attempts, roles, bodies, hashes = columns
+    numbers, held, spent, overage, unconfirmed, opened, alerted = [], [], [], [], [], [], []
+    for counter, (was_held, was_spent, was_overage, was_unconfirmed, was_open, _) in sorted(
+        draft.touched, key=lambda touched: touched[0].no
+    ):
+        numbers.append(counter.no)
+        held.append(counter.held - was_held)
+        spent.append(counter.spent - was_spent)
+        overage.append(counter.overage - was_overage)
+        unconfirmed.append(counter.unconfirmed - was_unconfirmed)
+        opened.append(counter.open - was_open)
+        alerted.append(counter.alerted)
+    return (
+        claimed.tree_no,
+        claimed.epoch,
+        draft.base_sequence,
+        claimed.config_revision,
+        tree.sequence,
+        tree.head,
+        tree.next_counter,
+        draft.now_us,
+        sequences,
+        kinds,
+        request_ids,
+        attempts,
+        roles,
+        bodies,
+        hashes,
+        numbers,
+        held,
+        spent,
+        overage,
+        unconfirmed,
+        opened,
+        alerted,
+    )
+
+
+def _opened(tree: Tree, draft: Draft) -> tuple[Any, ...]:
+    """Arguments of open_counters after the tree's number."""
+    rows = [
+        (
+            counter.no,
+            counter.budget_id,
+            counter.unit,
+            counter.start_us,
+            counter.end_us,
+            counter.limit,
+            tree.ceiling(counter),
+            *counter.figures(),
+        )
+        for counter in draft.opened
+    ]
+    return tuple(zip(*rows, strict=True))
