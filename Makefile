@@ -33,6 +33,16 @@ lock:  ## Resolve pyproject.toml into requirements.lock and install it
 	$(BIN)/uv pip install -q --no-deps -e .
 	@cat $(LOCKS) pyproject.toml | sha256sum > $(INSTALLED)
 
+# ---- the stack on this machine -----------------------------------------------------------------------------------------
+run: $(INSTALLED)  ## Everything, with a demo tenant and a first question; ONCE=1 stops after the answer
+	@$(BIN)/turnpike up --demo $(if $(ONCE),--once)
+
+up: $(INSTALLED)  ## Everything, without a demo
+	@$(BIN)/turnpike up
+
+clean:  ## Delete the virtual environment; the stack's data stay until `turnpike reset`
+	rm -rf $(VENV)
+
 # ---- contracts -------------------------------------------------------------------------------------------------------
 gen: $(INSTALLED)  ## Generate gen/ from protos/
 	$(BIN)/python tools/generate_stubs.py
@@ -60,4 +70,4 @@ format: $(INSTALLED)  ## Write protos and Python in the house's form
 types: $(INSTALLED)  ## mypy --strict over everything we wrote
 	$(BIN)/mypy services tests tools clients/python/turnpike_client
 
-.PHONY: help install lock gen baseline breaking lint format types
+.PHONY: run up clean help install lock gen baseline breaking lint format types

@@ -3,6 +3,7 @@
 import click
 
 from services.cli.ask import ask
+from services.cli.reset import reset
 from services.cli.up import up
 
 
@@ -14,6 +15,7 @@ def main() -> None:
 
 main.add_command(up)
 main.add_command(ask)
+main.add_command(reset)
 
 if __name__ == "__main__":
     main()

@@ -3,20 +3,40 @@
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable
 
 import click
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from services.chassis.channel import connect
+from services.cli.ask import ask_and_show, show_error
 from services.cli.report import ConsoleReporter
-from services.local.stack import compose
+from services.kernel.errors import TurnpikeError
+from services.local.demo import Demo, ensure_demo
+from services.local.stack import OPERATOR_SECRET, SERVICES, Stack, compose
 from services.local.state import AlreadyRunning, StateFolder, default_folder
 from services.local.supervisor import ComponentFailed, Supervisor
+from turnpike_client import AsyncTurnpike
+from turnpike_client import TurnpikeError as RequestFailed
+from turnpike_client.request import Options
 
+FIRST_QUESTION = "Why do toll roads exist? Answer in two sentences."
+FIRST_ANSWER_TOKENS_MAX = 120
+FAILED = 1
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
-def up() -> None:
+@click.option(
+    "--demo", is_flag=True, help="Make a tenant to try things with, once, and ask a first question."
+)
+@click.option(
+    "--once", is_flag=True, help="Stop when everything is ready and the first question is answered."
+)
+def up(demo: bool, once: bool) -> None:
     """Start everything on this machine: Postgres, Redis, a small model, the services. Ctrl-C stops it.
 
     Data stays in ~/.local/state/turnpike, or in TURNPIKE_STATE_DIR. A part that dies is started again.
@@ -25,34 +45,103 @@ def up() -> None:
     try:
         state = StateFolder(default_folder())
         with state.locked():
-            raise SystemExit(asyncio.run(_run(state, console)))
+            raise SystemExit(asyncio.run(_run(state, console, demo=demo, once=once)))
     except (AlreadyRunning, ComponentFailed) as problem:
         raise click.ClickException(str(problem)) from problem
 
 
-async def _run(state: StateFolder, console: Console) -> int:
+async def _run(state: StateFolder, console: Console, *, demo: bool, once: bool) -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop.set)
     stack = compose(state)
-    console.print(f"[dim]state in {state.path}[/]", soft_wrap=True, highlight=False)
+    _say(console, f"[dim]state in {state.path}[/]")
     for note in stack.notes:
-        console.print(f"[yellow]·[/] {note}", soft_wrap=True, highlight=False)
+        _say(console, f"[yellow]·[/] {note}")
     supervisor = Supervisor(state, stack.stages, ConsoleReporter(console))
-    starting = asyncio.create_task(supervisor.start())
-    stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            await starting
-            console.print("[bold green]ready[/]")
-            await stopping
+        if not await _unless(stop, supervisor.start()):
+            return 0
+        _say(console, "[bold green]ready[/]")
+        failed = False
+        if demo:
+            shown = asyncio.ensure_future(_show_demo(state, stack, console))
+            if not await _unless(stop, shown):
+                return 0
+            failed = not shown.result()
+        if once:
+            return FAILED if failed else 0
+        _say(console, "\n[dim]Ctrl-C stops it.[/]")
+        await stop.wait()
+        return 0
     finally:
-        starting.cancel()
-        stopping.cancel()
         # From here on a second Ctrl-C ends us at once, and the children with us.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().remove_signal_handler(number)
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
         await supervisor.stop()
-    return 0
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[object]) -> bool:
+    """Do `work` (True) unless `stop` comes first (False), which cancels it. Raises what `work` raises."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        await working
+        return True
+    finally:
+        stopping.cancel()
+        working.cancel()
+
+
+async def _show_demo(state: StateFolder, stack: Stack, console: Console) -> bool:
+    """Make the demo tenant and ask the first question; False, with the reason printed, if that failed."""
+    operator = state.secret(OPERATOR_SECRET)
+    try:
+        async with connect("budget", stack.address("budget"), token=operator) as budget:
+            demo = await ensure_demo(state, budget)
+    except TurnpikeError as error:
+        console.print(Text.assemble((error.reason, "bold red"), f"  {error.message}"), soft_wrap=True)
+        return False
+    if demo.created:
+        _show_secrets(console, demo, operator, state)
+    _say(console, f"\n[bold]›[/] {FIRST_QUESTION}\n")
+    try:
+        async with AsyncTurnpike(stack.address("router"), key=demo.key) as turnpike:
+            options = Options(max_output_tokens=FIRST_ANSWER_TOKENS_MAX)
+            await ask_and_show(turnpike, FIRST_QUESTION, options, console)
+    except RequestFailed as error:
+        show_error(console, error)
+        return False
+    _show_ways_on(console, stack)
+    return True
+
+
+def _show_secrets(console: Console, demo: Demo, operator: str, state: StateFolder) -> None:
+    """Print the secrets, this once."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row(Text("operator token", style="bold"), Text(operator))
+    table.add_row(Text("demo key", style="bold"), Text(demo.key))
+    console.print("\nShown once; kept for this machine's commands in", end=" ")
+    _say(console, f"{state.path}/secrets")
+    console.print(table, soft_wrap=True)
+
+
+def _show_ways_on(console: Console, stack: Stack) -> None:
+    """Print what to try next."""
+    table = Table.grid(padding=(0, 2))
+    for name in SERVICES:
+        table.add_row(Text(name, style="bold"), Text(f"gRPC at {stack.address(name)}"))
+    table.add_row(
+        Text("ask again", style="bold"), Text('turnpike ask "What is a budget?"    (from another terminal)')
+    )
+    console.print()
+    console.print(table, soft_wrap=True)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False)

@@ -3,6 +3,7 @@
 import socket
 
 LOOPBACK = "127.0.0.1"
+ANY = 0  # a port that does not matter
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

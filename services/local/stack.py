@@ -5,6 +5,7 @@ Without a Redis anywhere the services use their in-process adapters; without the
 runs with the vendors whose keys are in the environment. Both are said, not hidden.
 """
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,8 +27,10 @@ DEFAULT_PORTS = {
     "model-economy": 50072,
 }
 KEY_SECRET = "demo-key"  # the tenant's key that `turnpike ask` uses unless told otherwise
-SERVICES = ("budget", "providers", "analytics", "router")
-# Four services of few connections each; the analytics rollups get the largest share.
+# In the order they need each other; the two in the middle start side by side.
+SERVICE_STAGES = (("budget",), ("providers", "analytics"), ("router",))
+SERVICES = tuple(name for stage in SERVICE_STAGES for name in stage)
+OPERATOR_SECRET = "operator-token"  # the first admin token, which makes all others
 ECONOMY_TOKENS_PER_SECOND = 20  # about a quarter of what one core gives at full speed
 
 
@@ -98,7 +101,43 @@ def compose(state: StateFolder, environment: Mapping[str, str] = os.environ) -> 
         stores.append(RedisComponent(server))
 
     models = _models(state, chosen, notes)
-    return Stack(stages=(tuple(stores + models),), ports=chosen, notes=tuple(notes))
+    services = _services(state, chosen, told | _identities(state))
+    return Stack(stages=(tuple(stores + models), *services), ports=chosen, notes=tuple(notes))
+
+
+def _identities(state: StateFolder) -> dict[str, str]:
+    """Return the tokens by which the services know each other; each gets its own besides, see `_services`."""
+    tokens = [f"{name}={state.secret(f'{name}-token', 'tps_')}" for name in SERVICES]
+    return {"TURNPIKE_SERVICE_TOKENS": ",".join(tokens)}
+
+
+def _services(
+    state: StateFolder, chosen: Mapping[str, int], told: Mapping[str, str]
+) -> list[tuple[Component, ...]]:
+    """Return the services in stages, each told where the others are."""
+    addresses = {f"TURNPIKE_{name.upper()}_ADDRESS": f"{ports.LOOPBACK}:{chosen[name]}" for name in SERVICES}
+    own: dict[str, dict[str, str]] = {
+        "budget": {
+            "TURNPIKE_ADVERTISE": f"{ports.LOOPBACK}:{chosen['budget']}",
+            "TURNPIKE_BOOTSTRAP_ADMIN_TOKEN": state.secret(OPERATOR_SECRET, "tpa_"),
+        },
+    }
+
+    def component(name: str) -> Component:
+        listen = f"{ports.LOOPBACK}:{chosen[name]}"
+        environment = {
+            **addresses,
+            **told,
+            **own.get(name, {}),
+            "TURNPIKE_LISTEN": listen,
+            "TURNPIKE_SERVICE_TOKEN": state.secret(f"{name}-token", "tps_"),
+        }
+        return PythonComponent(state, name, f"services.{name}", about=listen, environment=environment)
+
+    return [
+        tuple(component(name) for name in stage if importlib.util.find_spec(f"services.{name}.__main__"))
+        for stage in SERVICE_STAGES
+    ]
 
 
 def _models(state: StateFolder, chosen: Mapping[str, int], notes: list[str]) -> list[Component]:
