@@ -1,7 +1,8 @@
 """The call under way: what every concern, and any code below a servicer, may want to know about it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -81,6 +82,19 @@ class Current:
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+@contextmanager
+def detached() -> Iterator[None]:
+    """A block that belongs to no call: no caller's deadline binds what is begun in it, also in tasks started there.
+
+    For what must happen whether or not somebody still waits, such as the settlement of a hold.
+    """
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def current_call() -> Call | None:
