@@ -47,6 +47,11 @@ class Table:
         """Notes a problem of a field."""
         self._problems.note(f"{self._place}: {name}" if name else self._place, problem)
 
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is left in it."""
+        return not self._left
+
     def renamed(self, place: str) -> "Table":
         """The rest of the table under a place that says more."""
         table = Table({}, f"{self._place.partition(':')[0]}: {place}", self._problems)
@@ -76,6 +81,16 @@ class Table:
             self.problem(name, f"is less than {least}")
             return None
         return value
+
+    def number(self, name: str) -> float | None:
+        """A number above 0, whole or not; None if absent."""
+        value = self._left.pop(name, None)
+        if value is None:
+            return None
+        if type(value) not in (int, float) or not 0 < value < float("inf"):
+            self.problem(name, "is not a number above 0")
+            return None
+        return float(value)
 
     def day(self, name: str) -> date | None:
         """A date; None if absent."""

@@ -106,15 +106,25 @@ def _models(file: Table) -> Iterable[CatalogueModel]:
     file.close()
 
 
+def read_model(table: Table, ref: ModelRef) -> CatalogueModel | None:
+    """A model of a known name from a table of its facts; None from an empty one. Problems go to the table's."""
+    return None if table.is_empty else _facts_of(table, ref, (), Compliance())
+
+
 def _model(
     table: Table, provider: str, wire_formats: tuple[str, ...], compliance: Compliance
 ) -> CatalogueModel | None:
-    name = table.text("model", required=True)
     try:
-        ref = ModelRef(provider, name)
+        ref = ModelRef(provider, table.text("model", required=True))
     except ValueError as wrong:
         table.problem("model", str(wrong))
         return None
+    return _facts_of(table, ref, wire_formats, compliance)
+
+
+def _facts_of(
+    table: Table, ref: ModelRef, wire_formats: tuple[str, ...], compliance: Compliance
+) -> CatalogueModel:
     table = table.renamed(str(ref))
     limits = table.table("limits")
     own_compliance = _compliance(table.table("compliance"))
@@ -125,7 +135,7 @@ def _model(
     model = CatalogueModel(
         ref=ref,
         kind=kind,
-        display_name=table.text("display_name") or name,
+        display_name=table.text("display_name") or ref.model,
         vendor_model=table.text("vendor_model"),
         wire_formats=table.texts("wire_formats") or wire_formats,
         tokenizer=tokenizer,
