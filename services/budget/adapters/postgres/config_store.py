@@ -1,0 +1,139 @@
+"""Reads what the owner of a tree decides by: its budgets, keys, users and prices."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from services.budget.adapters.postgres.database import statements
+from services.budget.adapters.postgres.prices import price_of
+from services.budget.adapters.postgres.rows import from_row
+from services.budget.domain.budgets import Budget, Override
+from services.budget.domain.config import ConfigChange, ConfigKind, KeyInForce, TreeConfig, TreeDelta
+from services.budget.domain.entities import EntityState, KeyPermission
+from services.budget.domain.limits import StoredBudget
+from services.budget.domain.price_book import OrganisationPrices
+from services.budget.ports import Connection
+
+
+class PostgresConfigStore:
+    """The admin half's tables, as the owner reads them. What Postgres cannot do leaves as its own errors: the owner
+    turns them into its own."""
+
+    async def load_tree(
+        self, connection: Connection, organisation_id: str, revision: int
+    ) -> TreeConfig | None:
+        """The whole configuration; None if there is no such organisation."""
+        organisation = await connection.fetchrow(statements()["config_organisation"], organisation_id)
+        if organisation is None:
+            return None
+        return TreeConfig(
+            organisation_id=organisation_id,
+            revision=revision,
+            prices=await self._prices(connection, organisation_id, organisation),
+            budgets=await self.budgets(connection, organisation_id, None),
+            keys=await self._keys(connection, organisation_id, None),
+            disabled_users=await self._disabled_users(connection, organisation_id),
+            active=organisation["state"] == EntityState.ACTIVE,
+        )
+
+    async def load_changes(
+        self, connection: Connection, organisation_id: str, changes: Sequence[ConfigChange], revision: int
+    ) -> TreeDelta:
+        """What the named things are now."""
+        ids: dict[ConfigKind, set[str]] = defaultdict(set)
+        for change in changes:
+            ids[change.kind].add(change.id)
+        organisation = await connection.fetchrow(statements()["config_organisation"], organisation_id)
+        everybody = ConfigKind.ORGANISATION in ids
+        budgets: Mapping[str, Budget | None] = {}
+        if ConfigKind.BUDGET in ids:
+            found = await self.budgets(connection, organisation_id, ids[ConfigKind.BUDGET])
+            budgets = {budget_id: found.get(budget_id) for budget_id in ids[ConfigKind.BUDGET]}
+        keys: Mapping[str, KeyInForce | None] = {}
+        if everybody:
+            keys = await self._keys(connection, organisation_id, None)
+        elif ConfigKind.KEY in ids:
+            known = await self._keys(connection, organisation_id, ids[ConfigKind.KEY])
+            keys = {key_id: known.get(key_id) for key_id in ids[ConfigKind.KEY]}
+        users, prices = None, None
+        if everybody or ConfigKind.USER in ids:
+            users = await self._disabled_users(connection, organisation_id)
+        if everybody or ConfigKind.PRICES in ids:
+            prices = await self._prices(connection, organisation_id, organisation)
+        active = organisation is not None and organisation["state"] == EntityState.ACTIVE
+        return TreeDelta(
+            revision, budgets, keys, disabled_users=users, active=active if everybody else None, prices=prices
+        )
+
+    async def budgets(
+        self, connection: Connection, organisation_id: str, ids: Collection[str] | None
+    ) -> dict[str, Budget]:
+        """Budgets with what changes their limits for a while; all that are not archived where `ids` is None."""
+        rows = await connection.fetch(statements()["config_budgets"], organisation_id, _array(ids))
+        stored = [from_row(row, StoredBudget) for row in rows]
+        return await self.in_force(connection, stored)
+
+    async def in_force(self, connection: Connection, stored: Sequence[StoredBudget]) -> dict[str, Budget]:
+        """Stored budgets as their owner decides by them."""
+        budget_ids = [str(budget.budget_id) for budget in stored]
+        overrides: dict[str, list[Override]] = defaultdict(list)
+        for row in await connection.fetch(statements()["config_overrides"], budget_ids):
+            override = Override(row["limit"], row["starts_at"], row["ends_at"])
+            overrides[row["budget_id"]].append(override)
+        transfers: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
+        for row in await connection.fetch(statements()["config_transfers"], budget_ids):
+            transfers[row["budget_id"]].append((row["moved_at"], row["amount"]))
+        return {
+            budget.budget_id: budget.in_force(overrides[budget.budget_id], transfers[budget.budget_id])
+            for budget in stored
+        }
+
+    async def _keys(
+        self, connection: Connection, organisation_id: str, ids: Collection[str] | None
+    ) -> dict[str, KeyInForce]:
+        rows = await connection.fetch(statements()["config_keys"], organisation_id, _array(ids))
+        return {row["key_id"]: _key(row) for row in rows}
+
+    async def _disabled_users(self, connection: Connection, organisation_id: str) -> frozenset[str]:
+        """By our id and by the tenant's pseudonym: a hold may name a user by either."""
+        rows = await connection.fetch(statements()["config_disabled_users"], organisation_id)
+        return frozenset(name for row in rows for name in (row["user_id"], row["external_id"]))
+
+    async def _prices(
+        self, connection: Connection, organisation_id: str, organisation: Mapping[str, Any]
+    ) -> OrganisationPrices:
+        revision = await connection.fetchval(statements()["price_revision"])
+        rows = await connection.fetch(statements()["select_prices"], organisation_id, None)
+        return OrganisationPrices(
+            (price_of(row) for row in rows),
+            revision=revision,
+            discount_ppm=organisation["discount_ppm"],
+            unknown_price_policy=organisation["unknown_price_policy"],
+        )
+
+
+def _array(ids: Collection[str] | None) -> list[str] | None:
+    return None if ids is None else list(ids)
+
+
+def _key(row: Mapping[str, Any]) -> KeyInForce:
+    above = {
+        f"project:{row['project_id']}": row["project_state"],
+        f"team:{row['team_id']}": row["team_state"],
+        f"key:{row['key_id']}": row["state"],
+    }
+    disabled = [subject for subject, state in above.items() if state != EntityState.ACTIVE]
+    permissions = row["permissions"]
+    return KeyInForce(
+        key_id=row["key_id"],
+        project_id=row["project_id"],
+        team_id=row["team_id"],
+        user_id=row["user_id"] or "",
+        expires_at=row["expires_at"],
+        revoked=row["state"] == EntityState.ARCHIVED,
+        disabled_subject=disabled[0] if disabled else "",
+        may_generate=KeyPermission.GENERATE in permissions,
+        may_meter=KeyPermission.METER in permissions,
+        may_act_for_users=KeyPermission.ACT_FOR_USERS in permissions,
+    )

@@ -1,0 +1,1 @@
+"""BudgetAdminService, put together of one file for each group of its RPCs."""

@@ -1,0 +1,23 @@
+"""BudgetAdminService as one servicer."""
+
+from services.budget.admin_ports import AdminStore
+from services.budget.admin_servicer.budgets import BudgetRpcs
+from services.budget.admin_servicer.entities import EntityRpcs
+from services.budget.admin_servicer.keys import KeyRpcs
+from services.budget.admin_servicer.prices import PriceRpcs
+from services.budget.use_cases.budgets import Budgets
+from services.budget.use_cases.entities import Entities
+from services.budget.use_cases.keys import AdminTokens, Keys
+from services.budget.use_cases.prices import Prices
+from services.kernel.clock import Clock
+
+
+class BudgetAdminServicer(EntityRpcs, KeyRpcs, BudgetRpcs, PriceRpcs):
+    """All of it over one store."""
+
+    def __init__(self, store: AdminStore, clock: Clock) -> None:
+        entities = Entities(store)
+        EntityRpcs.__init__(self, entities, clock)
+        KeyRpcs.__init__(self, entities, Keys(store), AdminTokens(store), clock)
+        BudgetRpcs.__init__(self, entities, Budgets(store, clock), clock)
+        PriceRpcs.__init__(self, Prices(store, clock), clock)
