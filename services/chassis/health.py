@@ -7,13 +7,14 @@ service has started, is not draining, and every critical component passes; a com
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from grpc_health.v1 import health, health_pb2
+
+from services.chassis.tasks import end
 
 Check = Callable[[], Awaitable[bool]]
 """True: the component can do its work. An exception counts as False and is logged."""
@@ -69,9 +70,7 @@ class Health:
     async def stop(self) -> None:
         """Ends the checks."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     async def refresh(self) -> None:
         """Asks every component now and publishes what they say."""

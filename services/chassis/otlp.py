@@ -21,6 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, St
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
 from services.chassis.metrics import SPANS_DROPPED
+from services.chassis.tasks import end
 from services.chassis.tracing import AttributeValue, Span
 
 QUEUE_MAX = 8192  # some 16 MB of spans at most; four seconds of them at 2000 a second
@@ -62,9 +63,7 @@ class OtlpSink:
         self._enough.set()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     async def _run(self) -> None:
         address = f"{self._endpoint.hostname}:{self._endpoint.port or 4317}"

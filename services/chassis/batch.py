@@ -1,0 +1,78 @@
+"""What both ends of a batch stream share: the shape of its messages, and gathering.
+
+A batch stream is one long-lived bidirectional RPC that carries many operations at a time, each with an `operation_id`,
+a `traceparent` and a `timeout` of its own. A message inside a batch of 16 costs 0.03 ms of CPU at both ends together,
+an RPC of its own 0.5: that is the point of it. Gathering adapts: an operation that finds the stream idle is sent at
+once; under load it waits up to LINGER_S for company.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+
+Item = TypeVar("Item")
+
+BATCH_MAX = (
+    256  # the contracts allow 1000; smaller ones keep the event loop and the first result of a batch prompt
+)
+LINGER_S = 0.001
+BUSY_FROM = 4  # so many operations under way mean that more are coming: gathering pays
+DEFAULT_TIMEOUT_S = 10.0  # what the contracts promise an operation without `timeout`
+
+
+class HasOperationId(Protocol):
+    """A message that belongs to an operation."""
+
+    operation_id: int
+
+
+class Operation(HasOperationId, Protocol):
+    """An operation in a batch, as our contracts shape it."""
+
+    traceparent: str
+
+    @property
+    def timeout(self) -> Duration:
+        """What is left of the caller's deadline."""
+        ...
+
+    def HasField(self, field_name: Any, /) -> bool:
+        """Protobuf's own."""
+        ...
+
+
+class Outbox(Generic[Item]):
+    """Gathers what is to be sent into batches."""
+
+    def __init__(self, busy: Callable[[], bool]) -> None:
+        self._busy = busy
+        self._items: deque[Item] = deque()
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Item) -> None:
+        """Adds an item to the next batch."""
+        self._items.append(item)
+        self._filled.set()
+
+    async def take(self) -> list[Item]:
+        """The next batch, in order: at least one item; waits for it, and under load a moment longer for company."""
+        await self._filled.wait()
+        if len(self._items) < BATCH_MAX and self._busy():
+            await asyncio.sleep(LINGER_S)
+        batch = [self._items.popleft() for _ in range(min(BATCH_MAX, len(self._items)))]
+        if not self._items:
+            self._filled.clear()
+        return batch
+
+    def drain(self) -> list[Item]:
+        """Everything that was not taken; the outbox is empty afterwards."""
+        items = list(self._items)
+        self._items.clear()
+        self._filled.clear()
+        return items

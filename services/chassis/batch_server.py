@@ -1,0 +1,252 @@
+"""The answering end of a batch stream.
+
+    async def Apply(self, requests, context):
+        await self._apply.serve(requests, context)
+
+    self._apply = BatchServer(
+        "turnpike.budget.v1.BudgetService/Apply", runtime,
+        unpack=lambda request: request.operations, pack=lambda results: ApplyResponse(results=results),
+        handle=self._handle, refused=to_pb_refusal,
+    )
+
+`handle(operation) -> result` runs for each operation in a task of its own, inside the pipeline's concerns (its own
+span, deadline and log line). An operation with several results or follow-ups is served by `converse(conversation)`.
+Where a task for each operation is too dear, `accept(operations, reply)` takes whole batches: it returns at once, and
+replies whenever a result is there, in any order; tracing and deadlines are then the service's own business.
+
+Results are gathered as operations are. What is under way is bounded; beyond it the stream is not read, and flow control
+holds the asker back. A stream that drains is read no further, finishes what it has begun, and ends with OK.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+from services.chassis.app import Runtime
+from services.chassis.batch import BUSY_FROM, DEFAULT_TIMEOUT_S, HasOperationId, Operation, Outbox
+from services.chassis.call import ANONYMOUS, Call, CallKind, current_call
+from services.chassis.metrics import BATCH_OPERATIONS
+from services.chassis.server import Context
+from services.chassis.tasks import end
+from services.kernel.errors import TurnpikeError
+
+AnyOperation = TypeVar("AnyOperation", bound=Operation)
+AnyResult = TypeVar("AnyResult", bound=HasOperationId)
+Reply = Callable[[AnyResult], None]
+
+UNDER_WAY_MAX = 4096  # operations begun and not answered on one stream
+
+
+class Conversation(Generic[AnyOperation, AnyResult]):
+    """One operation with several results, and perhaps follow-ups from the asker."""
+
+    __slots__ = ("_follow_ups", "_reply", "operation")
+
+    def __init__(self, operation: AnyOperation, reply: Reply[AnyResult]) -> None:
+        self.operation = operation
+        self._reply = reply
+        self._follow_ups: asyncio.Queue[AnyOperation] = asyncio.Queue()
+
+    def send(self, result: AnyResult) -> None:
+        """Sends a result; never waits. Hold back by the asker's credit, not by this."""
+        result.operation_id = self.operation.operation_id
+        self._reply(result)
+
+    async def receive(self) -> AnyOperation:
+        """The asker's next follow-up."""
+        return await self._follow_ups.get()
+
+    def hand(self, operation: AnyOperation) -> None:
+        """A follow-up has come."""
+        self._follow_ups.put_nowait(operation)
+
+
+class BatchServer(Generic[AnyOperation, AnyResult]):
+    """Serves any number of streams of one RPC."""
+
+    def __init__(
+        self,
+        method: str,
+        runtime: Runtime,
+        *,
+        unpack: Callable[[Any], Iterable[AnyOperation]],
+        pack: Callable[[Sequence[AnyResult]], Any],
+        refused: Callable[[AnyOperation, TurnpikeError], AnyResult] | None = None,
+        handle: Callable[[AnyOperation], Awaitable[AnyResult]] | None = None,
+        converse: Callable[[Conversation[AnyOperation, AnyResult]], Awaitable[None]] | None = None,
+        accept: Callable[[Sequence[AnyOperation], Reply[AnyResult]], None] | None = None,
+        is_start: Callable[[AnyOperation], bool] = lambda operation: True,
+        is_cancel: Callable[[AnyOperation], bool] = lambda operation: False,
+        name_of: Callable[[AnyOperation], str] | None = None,
+        under_way_max: int = UNDER_WAY_MAX,
+    ) -> None:
+        """Exactly one of `handle`, `converse`, `accept` serves operations; the first two need `refused`.
+
+        `refused` makes the result of an operation that failed. `is_start` tells an operation from a follow-up,
+        `is_cancel` a follow-up that stops its operation. `name_of` names an operation for its span, such as "hold".
+        """
+        if sum(way is not None for way in (handle, converse, accept)) != 1:
+            raise ValueError("exactly one of handle, converse and accept serves operations")
+        if accept is None and refused is None:
+            raise ValueError("handle and converse need refused")
+        self.method = method
+        self.runtime = runtime
+        self.unpack = unpack
+        self.pack = pack
+        self.refused = refused
+        self.handle = handle
+        self.converse = converse
+        self.accept = accept
+        self.is_start = is_start
+        self.is_cancel = is_cancel
+        self.name_of = name_of
+        self.under_way_max = under_way_max
+        self.batches = BATCH_OPERATIONS.labels(f"{method}.responses")
+
+    async def serve(self, requests: AsyncIterator[Any], context: Context) -> None:
+        """Serves one stream until the asker closes it, it breaks, or the process drains."""
+        await context.send_initial_metadata(())  # tells the asker that the stream is accepted
+        await _Stream(self, context).serve(requests)
+
+
+class _Stream(Generic[AnyOperation, AnyResult]):
+    """One stream's state."""
+
+    def __init__(self, server: BatchServer[AnyOperation, AnyResult], context: Context) -> None:
+        self._server = server
+        self._context = context
+        call = current_call()
+        self._caller = ANONYMOUS if call is None else call.caller
+        self._under_way = 0
+        self._room = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._room.set()
+        self._idle.set()
+        self._outbox: Outbox[AnyResult] = Outbox(lambda: self._under_way >= BUSY_FROM)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._conversations: dict[int, Conversation[AnyOperation, AnyResult]] = {}
+        self._writing = False
+        self._broken = False
+
+    async def serve(self, requests: AsyncIterator[Any]) -> None:
+        reader = asyncio.create_task(self._read(requests), name=f"reads {self._server.method}")
+        writer = asyncio.create_task(self._write(), name=f"writes {self._server.method}")
+        stopping = asyncio.create_task(self._server.runtime.stopping.wait())
+        helpers = (reader, writer, stopping)
+        try:
+            await asyncio.wait(helpers, return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                reader.result()
+            if not writer.done():
+                await self._finish(writer)
+        finally:
+            self._broken = True
+            await end(*helpers, *self._tasks.values())
+
+    async def _finish(self, writer: asyncio.Task[None]) -> None:
+        """Waits until everything begun is answered and written, or nothing can be written any more."""
+        idle = asyncio.create_task(self._idle.wait())
+        try:
+            await asyncio.wait((idle, writer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            idle.cancel()
+
+    async def _read(self, requests: AsyncIterator[Any]) -> None:
+        server = self._server
+        async for request in requests:
+            operations = list(server.unpack(request))
+            if server.accept is not None:
+                self._begin(len(operations))
+                server.accept(operations, self._reply_and_end)
+            else:
+                for operation in operations:
+                    self._take(operation)
+            if not self._room.is_set():
+                await self._room.wait()
+
+    def _take(self, operation: AnyOperation) -> None:
+        operation_id = operation.operation_id
+        running = self._tasks.get(operation_id)
+        if self._server.is_cancel(operation):
+            if running is not None:
+                running.cancel()
+            return
+        if running is not None:
+            conversation = self._conversations.get(operation_id)
+            if conversation is not None:
+                conversation.hand(operation)
+            return
+        if not self._server.is_start(operation):
+            return  # a follow-up that crossed with the end of its operation
+        self._begin(1)
+        task = asyncio.create_task(self._serve_one(operation))
+        self._tasks[operation_id] = task
+        task.add_done_callback(lambda _: self._ended(operation_id))
+
+    async def _serve_one(self, operation: AnyOperation) -> None:
+        server = self._server
+        call = self._call_of(operation)
+        try:
+            async with server.runtime.operations.around(call):
+                if server.handle is not None:
+                    result = await server.handle(operation)
+                else:
+                    assert server.converse is not None
+                    conversation = Conversation(operation, self._outbox.put)
+                    self._conversations[operation.operation_id] = conversation
+                    await server.converse(conversation)
+                    return
+        except TurnpikeError as error:
+            assert server.refused is not None
+            result = server.refused(operation, error)
+        result.operation_id = operation.operation_id
+        self._outbox.put(result)
+
+    def _call_of(self, operation: AnyOperation) -> Call:
+        timeout = operation.timeout
+        left_s = timeout.seconds + timeout.nanos / 1e9 if operation.HasField("timeout") else DEFAULT_TIMEOUT_S
+        name = self._server.name_of(operation) if self._server.name_of is not None else ""
+        return Call(
+            method=f"/{self._server.method}/{name}" if name else f"/{self._server.method}",
+            kind=CallKind.OPERATION,
+            metadata={},
+            traceparent=operation.traceparent,
+            deadline=time.monotonic() + left_s,
+            caller=self._caller,
+        )
+
+    def _begin(self, operations: int) -> None:
+        self._under_way += operations
+        self._idle.clear()
+        if self._under_way >= self._server.under_way_max:
+            self._room.clear()
+
+    def _ended(self, operation_id: int) -> None:
+        del self._tasks[operation_id]
+        self._conversations.pop(operation_id, None)
+        self._end_one()
+
+    def _reply_and_end(self, result: AnyResult) -> None:
+        if not self._broken:
+            self._outbox.put(result)
+            self._end_one()
+
+    def _end_one(self) -> None:
+        self._under_way -= 1
+        if self._under_way < self._server.under_way_max:
+            self._room.set()
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._under_way and not self._outbox and not self._writing:
+            self._idle.set()
+
+    async def _write(self) -> None:
+        while True:
+            batch = await self._outbox.take()
+            self._writing = True
+            self._server.batches.observe(len(batch))
+            await self._context.write(self._server.pack(batch))
+            self._writing = False
+            self._settle()
