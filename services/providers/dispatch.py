@@ -61,7 +61,10 @@ class _CreditedSink:
 class Dispatcher:
     """Serves the operations of Dispatch streams."""
 
-    def __init__(self, runtime: Runtime, resources: Resources, witness: Witness) -> None:
+    def __init__(
+        self, runtime: Runtime, resources: Resources, witness: Witness, *, under_way_max: int = 4096
+    ) -> None:
+        """`under_way_max` attempts run at the same time on one stream; beyond, the stream is not read."""
         self._resources = resources
         self._witness = witness
         self.server = BatchServer(
@@ -73,6 +76,7 @@ class Dispatcher:
             converse=self._converse,
             is_start=lambda operation: operation.WhichOneof("operation") == "start",
             name_of=lambda operation: "attempt",
+            under_way_max=under_way_max,
         )
 
     async def _converse(self, talk: Talk) -> None:

@@ -188,7 +188,7 @@ class AttemptRun:
             self._resources.book.observe(self._spec, limits)
         if exchange.status != 200:
             self._refused = True
-            body = await _read(exchange, ERROR_BYTES_MAX, cut=True)
+            body = await read_answer(exchange, ERROR_BYTES_MAX, cut=True)
             raise wire_format.parse_error(exchange.status, exchange.headers, body)
         self._answered = True
         content_type = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -198,7 +198,7 @@ class AttemptRun:
             return await self._stream(exchange, wire_format, scope)
         # Also what a vendor that was asked for a stream answers as a whole, be it an answer or an error.
         scope.reschedule(self._ends_at)
-        body = await _read(exchange, RESPONSE_BYTES_MAX)
+        body = await read_answer(exchange, RESPONSE_BYTES_MAX)
         try:
             answer = wire_format.parse_response(exchange.headers, body)
         except AttemptError:
@@ -327,7 +327,7 @@ class AttemptRun:
         return finished
 
 
-async def _read(exchange: Exchange, at_most: int, *, cut: bool = False) -> bytes:
+async def read_answer(exchange: Exchange, at_most: int, *, cut: bool = False) -> bytes:
     """The rest of an answer. Above `at_most` bytes: the first of them if `cut`, else an error."""
     pieces: list[bytes] = []
     size = 0

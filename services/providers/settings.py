@@ -1,0 +1,92 @@
+"""Settings of the providers service."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.chassis.service_settings import ServiceSettings
+from services.chassis.settings import (
+    Address,
+    Problem,
+    address,
+    boolean,
+    dsn,
+    env,
+    integer,
+    path,
+    secret,
+    target,
+)
+from services.chassis.settings import Secret as SecretText
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvidersSettings(ServiceSettings):
+    """What the providers service is told; vendors' keys come beside it, each in its own variable."""
+
+    listen: Address = env(
+        "TURNPIKE_LISTEN",
+        address,
+        "Where the gRPC server listens; port 0 takes a free one.",
+        default=Address("127.0.0.1", 50053),
+    )
+    endpoints_file: Path | None = env(
+        "TURNPIKE_ENDPOINTS_FILE",
+        path,
+        "JSON or TOML with endpoints of one's own, such as local models. Not set: only vendors with a key.",
+        default=None,
+    )
+    catalogue_folder: Path | None = env(
+        "TURNPIKE_CATALOGUE_FOLDER",
+        path,
+        "Folder with catalogue files; a model in it stands for the shipped one. Not set: the shipped catalogue.",
+        default=None,
+    )
+    budget_address: str | None = env(
+        "TURNPIKE_BUDGET_ADDRESS",
+        target,
+        "The budget service, for the witness and for admin tokens. Not set: abandoned holds run out by their lease.",
+        default=None,
+    )
+    postgres_dsn: SecretText | None = env(
+        "TURNPIKE_POSTGRES_DSN",
+        dsn("postgresql", "postgres"),
+        "Where endpoints, credentials and overrides of admins are kept. Not set: admin RPCs are turned off.",
+        default=None,
+    )
+    encryption_key: SecretText | None = env(
+        "TURNPIKE_CREDENTIALS_KEY",
+        secret,
+        "Key that encrypts stored credentials: 32 bytes as base64; several with commas, the first encrypts.",
+        default=None,
+    )
+    private_endpoints: bool = env(
+        "TURNPIKE_PRIVATE_ENDPOINTS",
+        boolean,
+        "Let admins add endpoints with plain http at private addresses.",
+        default=False,
+    )
+    certificates_file: Path | None = env(
+        "TURNPIKE_VENDOR_CERTIFICATES_FILE",
+        path,
+        "PEM file of authorities that vendors' certificates may come from, beside the system's.",
+        default=None,
+    )
+    attempts_max: int = env(
+        "TURNPIKE_ATTEMPTS_MAX",
+        integer(min=1, max=100_000),
+        "Attempts under way at the same time on one Dispatch stream; more wait.",
+        default=4096,
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        """What only several values together show."""
+        yield from super().problems()
+        for variable, file in (
+            ("TURNPIKE_ENDPOINTS_FILE", self.endpoints_file),
+            ("TURNPIKE_VENDOR_CERTIFICATES_FILE", self.certificates_file),
+        ):
+            if file is not None and not file.is_file():
+                yield Problem(variable, f"{file} is not a file")
+        if self.catalogue_folder is not None and not self.catalogue_folder.is_dir():
+            yield Problem("TURNPIKE_CATALOGUE_FOLDER", f"{self.catalogue_folder} is not a folder")
