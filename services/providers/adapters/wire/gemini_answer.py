@@ -1,0 +1,333 @@
+"""What Gemini answers: whole, as a stream of whole answers that each add a little, or as an error."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final
+
+from services.providers.adapters.wire.body import arr, decode, decode_object, encode_text, obj, text
+from services.providers.adapters.wire.gemini_request import OWN_ID_PREFIX, SIGNER
+from services.providers.adapters.wire.sse import Event, LineTooLong, SseDecoder
+from services.providers.domain.classify import duration_s, vendor_error
+from services.providers.domain.failure import AttemptError, truncated, unreadable
+from services.providers.domain.finish import finish_reason
+from services.providers.domain.usage import by_total, count, inclusive
+from services.providers.ports import Answer, Headers
+from turnpike.common.v1 import content_pb2, usage_pb2
+
+ChoiceDelta = content_pb2.ChoiceDelta
+MediaPart = content_pb2.MediaPart
+ReasoningPart = content_pb2.ReasoningPart
+ToolCallDelta = content_pb2.ToolCallDelta
+FinishReason = content_pb2.FinishReason
+
+_FINISH_NUMBERS: Final = (
+    "",
+    "STOP",
+    "MAX_TOKENS",
+    "SAFETY",
+    "RECITATION",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "MALFORMED_FUNCTION_CALL",
+    "IMAGE_SAFETY",
+)
+"""For clients that ask for enums as numbers; the vendor's own order."""
+
+
+def content_answer(headers: Headers, body: bytes) -> Answer:
+    """The answer in a whole body. Raises AttemptError if it holds an error or neither candidates nor a block."""
+    said = decode_object(body)
+    if said.get("error"):
+        raise error_of(said, 0, headers)
+    state = _State()
+    deltas: list[ChoiceDelta] = []
+    state.take(said, deltas)
+    if not state.seen:
+        raise unreadable("The vendor's answer has no candidates.")
+    return Answer(
+        choices=_assembled(deltas),
+        usage=content_usage(obj(said.get("usageMetadata"))),
+        vendor_request_id=text(said.get("responseId")),
+        vendor_model=text(said.get("modelVersion")),
+    )
+
+
+def _assembled(deltas: list[ChoiceDelta]) -> list[content_pb2.Choice]:
+    """Deltas as whole choices; each call came whole."""
+    choices: dict[int, content_pb2.Choice] = {}
+    for delta in deltas:
+        choice = choices.get(delta.index)
+        if choice is None:
+            choice = choices[delta.index] = content_pb2.Choice(index=delta.index)
+            choice.message.role = content_pb2.Role.ROLE_ASSISTANT
+        match delta.WhichOneof("delta"):
+            case "text":
+                choice.message.parts.add().text.text = delta.text
+            case "reasoning":
+                choice.message.parts.add().reasoning.CopyFrom(delta.reasoning)
+            case "media":
+                kind = delta.media.media_type.partition("/")[0]
+                part = choice.message.parts.add()
+                (part.audio if kind == "audio" else part.image).CopyFrom(delta.media)
+            case "tool_call":
+                call = delta.tool_call
+                choice.message.parts.add().tool_call.CopyFrom(
+                    content_pb2.ToolCall(
+                        id=call.id,
+                        name=call.name,
+                        arguments_json=call.arguments_json,
+                        signature=call.signature,
+                    )
+                )
+            case _:
+                pass
+        choice.logprobs.extend(delta.logprobs)
+        if delta.finish_reason:
+            choice.finish_reason, choice.finish_reason_raw = delta.finish_reason, delta.finish_reason_raw
+    return [choices[index] for index in sorted(choices)]
+
+
+class _State:
+    """What must be remembered while answers come."""
+
+    __slots__ = ("_calls", "_response_id", "finished", "seen")
+
+    def __init__(self) -> None:
+        self._calls: dict[int, int] = {}
+        self._response_id = ""
+        self.seen: set[int] = set()
+        self.finished: set[int] = set()
+
+    def take(self, said: Mapping[str, Any], deltas: list[ChoiceDelta]) -> None:
+        """One answer; appends what it adds."""
+        self._response_id = self._response_id or text(said.get("responseId"))
+        for number, candidate in enumerate(arr(said.get("candidates"))):
+            if isinstance(candidate, dict):
+                self._candidate(candidate, number, deltas)
+        blocked = obj(said.get("promptFeedback")).get("blockReason")
+        if blocked is not None and not self.seen:
+            self.seen.add(0)
+            self.finished.add(0)
+            reason = FinishReason.FINISH_REASON_CONTENT_FILTER
+            deltas.append(ChoiceDelta(finish_reason=reason, finish_reason_raw=str(blocked)))
+
+    def _candidate(self, candidate: Mapping[str, Any], number: int, deltas: list[ChoiceDelta]) -> None:
+        index = candidate.get("index", number)
+        if not isinstance(index, int) or index < 0:
+            index = number
+        self.seen.add(index)
+        first = len(deltas)
+        for part in arr(obj(candidate.get("content")).get("parts")):
+            if isinstance(part, dict):
+                self._part(part, index, deltas)
+        probabilities = _logprobs(obj(candidate.get("logprobsResult")))
+        if probabilities:
+            if len(deltas) == first:
+                deltas.append(ChoiceDelta(index=index))
+            deltas[first].logprobs.extend(probabilities)
+        raw = _finish_word(candidate.get("finishReason"))
+        if raw and index not in self.finished:
+            self.finished.add(index)
+            reason = finish_reason(raw, has_tool_calls=self._calls.get(index, 0) > 0)
+            deltas.append(ChoiceDelta(index=index, finish_reason=reason, finish_reason_raw=raw))
+
+    def _part(self, part: Mapping[str, Any], index: int, deltas: list[ChoiceDelta]) -> None:
+        signature = text(part.get("thoughtSignature") or part.get("thought_signature")).encode()
+        call = part.get("functionCall")
+        inline = obj(part.get("inlineData") or part.get("inline_data"))
+        if isinstance(call, dict):
+            number = self._calls.get(index, 0)
+            self._calls[index] = number + 1
+            made = ToolCallDelta(
+                index=number,
+                id=text(call.get("id")) or f"{OWN_ID_PREFIX}{self._response_id[:24]}_{number}",
+                name=text(call.get("name")),
+                arguments_json=encode_text(obj(call.get("args"))),
+                signature=signature,
+            )
+            deltas.append(ChoiceDelta(index=index, tool_call=made))
+            return
+        if inline:
+            media_type = text(inline.get("mimeType") or inline.get("mime_type"))
+            media = MediaPart(data=_bytes(inline.get("data")), media_type=media_type)
+            deltas.append(ChoiceDelta(index=index, media=media))
+        words = text(part.get("text"))
+        if part.get("thought") is True:
+            if words or signature:
+                thought = ReasoningPart(text=words, signature=signature, provider=SIGNER)
+                deltas.append(ChoiceDelta(index=index, reasoning=thought))
+            return
+        if words:
+            deltas.append(ChoiceDelta(index=index, text=words))
+        if signature and ("text" in part or inline):
+            proof = ReasoningPart(signature=signature, provider=SIGNER)
+            deltas.append(ChoiceDelta(index=index, reasoning=proof))
+
+
+def _finish_word(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _FINISH_NUMBERS[value] if 0 <= value < len(_FINISH_NUMBERS) else f"#{value}"
+    word = text(value)
+    return "" if word == "FINISH_REASON_UNSPECIFIED" else word
+
+
+def _bytes(value: object) -> bytes:
+    try:
+        return base64.b64decode(text(value))
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _logprobs(result: Mapping[str, Any]) -> list[content_pb2.TokenLogprob]:
+    tops = arr(result.get("topCandidates"))
+    made = []
+    for number, chosen in enumerate(arr(result.get("chosenCandidates"))):
+        entry = _logprob(obj(chosen))
+        if number < len(tops):
+            entry.top.extend(_logprob(obj(top)) for top in arr(obj(tops[number]).get("candidates")))
+        made.append(entry)
+    return made
+
+
+def _logprob(entry: Mapping[str, Any]) -> content_pb2.TokenLogprob:
+    value = entry.get("logProbability")
+    return content_pb2.TokenLogprob(
+        token=text(entry.get("token")), logprob=value if isinstance(value, int | float) else 0.0
+    )
+
+
+def content_usage(raw: Mapping[str, Any]) -> usage_pb2.Usage | None:
+    """Usage in our meaning: the vendor keeps thoughts apart from its output. None: it told none."""
+    prompt, tool_prompt = count(raw.get("promptTokenCount")), count(raw.get("toolUsePromptTokenCount"))
+    thoughts, candidates = count(raw.get("thoughtsTokenCount")), count(raw.get("candidatesTokenCount"))
+    total = count(raw.get("totalTokenCount"))
+    read = prompt if tool_prompt is None else (prompt or 0) + tool_prompt
+    if candidates is None and total is None:
+        output = thoughts
+    else:
+        read, output = by_total(
+            read,
+            None if candidates is None else candidates + (thoughts or 0),
+            total,
+            reasoning_tokens=thoughts,
+        )
+    if read is None and output is None:
+        return None
+    return inclusive(
+        input_tokens=read,
+        output_tokens=output,
+        cache_read_tokens=count(raw.get("cachedContentTokenCount")),
+        reasoning_tokens=thoughts,
+        input_audio_tokens=_of_modality(raw.get("promptTokensDetails"), "AUDIO"),
+        output_audio_tokens=_of_modality(raw.get("candidatesTokensDetails"), "AUDIO"),
+        input_image_tokens=_of_modality(raw.get("promptTokensDetails"), "IMAGE"),
+    )
+
+
+def _of_modality(details: object, modality: str) -> int | None:
+    for entry in arr(details):
+        if obj(entry).get("modality") == modality:
+            return count(obj(entry).get("tokenCount"))
+    return None
+
+
+def parse_error_body(status: int, headers: Headers, body: bytes) -> AttemptError:
+    """What an answer of an error status means; streams of the array kind wrap the object in an array."""
+    try:
+        said = decode(body.removeprefix(b"data:"))
+    except ValueError:
+        said = {}
+    if isinstance(said, list) and said:
+        said = said[0]
+    return error_of(obj(said), status, headers)
+
+
+def error_of(said: Mapping[str, Any], status: int, headers: Headers) -> AttemptError:
+    """What an error object means. `status` 0: inside a stream, where the object tells its own."""
+    error = obj(said.get("error"))
+    details = [obj(entry) for entry in arr(error.get("details"))]
+    own_status = count(error.get("code"))
+    word = text(error.get("status"))
+    reasons = [text(entry.get("reason")) for entry in details]
+    delay = next((text(entry["retryDelay"]) for entry in details if text(entry.get("retryDelay"))), "")
+    return vendor_error(
+        status or own_status or 0,
+        headers,
+        words=(word, *reasons),
+        message=text(error.get("message")) or text(said.get("message")),
+        code=next((reason for reason in reasons if reason), word),
+        retry_after_s=duration_s(delay),
+    )
+
+
+class ContentStream:
+    """Parser of one stream. The vendor marks no end: every candidate having finished is one, then the connection's."""
+
+    __slots__ = ("_error", "_headers", "_model", "_request_id", "_sse", "_state", "_usage", "complete")
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+        self._sse = SseDecoder()
+        self._state = _State()
+        self._error: AttemptError | None = None
+        self._usage: Mapping[str, Any] = {}
+        self._model = ""
+        self._request_id = ""
+        self.complete = False
+
+    def feed(self, data: bytes) -> list[ChoiceDelta]:
+        """The deltas that `data` completes."""
+        deltas: list[ChoiceDelta] = []
+        if self.complete:
+            return deltas
+        try:
+            events = self._sse.feed(data)
+        except LineTooLong as error:
+            self._fail(unreadable(f"{error}."))
+            return deltas
+        self._take_all(events, deltas)
+        return deltas
+
+    def _fail(self, error: AttemptError) -> None:
+        self._error = error
+        self.complete = True
+
+    def _take_all(self, events: list[Event], deltas: list[ChoiceDelta]) -> None:
+        for event in events:
+            if self.complete:
+                return
+            try:
+                said = obj(decode(event.data))
+            except ValueError:
+                self._fail(unreadable("An event of the vendor's stream is not JSON."))
+                return
+            usage = obj(said.get("usageMetadata"))
+            if usage:  # cumulative: the last one counts
+                self._usage = usage
+            if said.get("error"):
+                self._fail(error_of(said, 0, self._headers))
+                return
+            self._model = self._model or text(said.get("modelVersion"))
+            self._request_id = self._request_id or text(said.get("responseId"))
+            self._state.take(said, deltas)
+
+    def close(self) -> Answer:
+        """The answer's end. Raises AttemptError."""
+        last: list[ChoiceDelta] = []
+        if not self.complete:
+            self._take_all(self._sse.flush(), last)
+        error = self._error
+        if error is None and not (self._state.seen and self._state.seen == self._state.finished):
+            error = truncated()
+        if error is not None:
+            error.failure.usage = self.usage_so_far()
+            error.failure.vendor_request_id = error.failure.vendor_request_id or self._request_id
+            raise error
+        return Answer([], self.usage_so_far(), vendor_request_id=self._request_id, vendor_model=self._model)
+
+    def usage_so_far(self) -> usage_pb2.Usage | None:
+        """The vendor's latest figures."""
+        return content_usage(self._usage)
