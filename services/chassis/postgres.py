@@ -1,191 +1,200 @@
-"""Postgres as our services use it: a bounded pool, prompt typed failures, healing by itself.
+"""Postgres: a bounded pool that answers or fails in time.
 
-    async with open_database(settings.postgres_dsn, schema="budget", folder=SQL) as database:
-        rows = await database.fetch(database.queries["find_key"], digest)
-        async with database.transaction() as connection:
-            await connection.execute(…)
+    async with open_database(dsn, schema="budget", folder=SQL) as database:      # runs folder/migrations
+        rows = await database.fetch(database.queries["list_budgets"], organisation_id)
+        async with database.transaction() as connection: ...
 
-While Postgres does not answer, everything raises StoreUnavailable within CONNECT_TIMEOUT_S and works again as soon as
-Postgres does. Statements are bounded by the caller's deadline and STATEMENT_TIMEOUT_S. A statement whose connection is
-lost may have been carried out: callers make them safe to repeat.
+When Postgres is down every call fails with StoreUnavailable within CONNECT_TIMEOUT_S, or what is left of the caller's
+deadline if that is less; when it is back the next call works. At the start the pool waits START_TIMEOUT_S for it.
+A statement that was under way when the connection was lost may have taken effect: callers that write make it safe to
+say again (ids from the caller, one statement or transaction).
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import asyncpg
 import structlog
 
 from services.chassis.call import timeout_s
-from services.chassis.migrations import load_migrations, migrate
+from services.chassis.migrations import load, migrate
 from services.chassis.queries import Queries
 from services.kernel.errors import StoreUnavailable
 
-CONNECTIONS_MAX = 8  # per process; two cores of Postgres do no more at once, the rest would only queue there
-CONNECT_TIMEOUT_S = 2.0  # a caller with a deadline of seconds must hear soon that the store is away
-STATEMENT_TIMEOUT_S = 30.0  # the longest report; whatever takes longer is stuck
-START_PATIENCE_S = 30.0  # at the start Postgres may still be starting too
+CONNECTIONS_MAX = 10  # a service's replicas share Postgres' 100 with each other and with other services
+CONNECT_TIMEOUT_S = 2.0  # to connect, and to wait for a connection of the pool
+STATEMENT_TIMEOUT_S = 30.0
+LOCK_TIMEOUT_MS = 10_000  # whoever holds a lock for longer is stuck
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000  # gives back what a process that hangs has locked
+START_TIMEOUT_S = 60.0
+START_PAUSE_S = 0.25
 
-LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.QueryCanceledError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    OSError,
-    TimeoutError,
-)
-"""How Postgres shows that it is away, full or too slow, as opposed to having refused a statement."""
+Isolation = Literal["read_committed", "repeatable_read", "serializable"]
+Connection = Any  # asyncpg's, or its pool's stand-in for one; both are used alike
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
+# Postgres or the way to it has gone, is going, is not ready, is full, or is a standby after a failover.
+_UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
+    OSError,
+    TimeoutError,
+)
 
-@contextmanager
-def unavailable() -> Iterator[None]:
-    """Turns a lost connection into StoreUnavailable."""
-    try:
-        yield
-    except LOST as lost:
-        raise StoreUnavailable("postgres") from lost
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether `error` means that Postgres cannot be used now, rather than that a statement is wrong."""
+    if isinstance(error, asyncpg.InterfaceError):
+        # Also raised for misuse, which is a fault of ours and must not look like an outage.
+        return any(
+            word in str(error) for word in ("connection is closed", "connection was closed", "pool is clos")
+        )
+    return isinstance(error, _UNAVAILABLE)
 
 
 class Database:
-    """One schema. Made by `open_database`."""
+    """One service's schema. Made by `open_database`."""
 
-    def __init__(self, dsn: str, schema: str, queries: Queries, *, connections_max: int) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", queries: Queries) -> None:
+        self._pool = pool
         self.queries = queries
-        self._dsn = dsn
-        self._schema = schema
-        self._connections_max = connections_max
-        self._pool: asyncpg.Pool[Any] | None = None
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """A connection for the length of a block."""
-        assert self._pool is not None
-        with unavailable():
-            connection = await self._pool.acquire(timeout=timeout_s("postgres", at_most=CONNECT_TIMEOUT_S))
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for the length of a block. Losing it raises StoreUnavailable out of the block."""
+        wait_s = timeout_s("postgres", at_most=CONNECT_TIMEOUT_S)
+        with _typed():
+            connection = await self._pool.acquire(timeout=wait_s)
         try:
-            with unavailable():
+            with _typed():
                 yield connection
         finally:
-            await self._pool.release(connection)
+            with _typed():
+                await self._pool.release(connection, timeout=CONNECT_TIMEOUT_S)
 
     @asynccontextmanager
-    async def transaction(self, *, isolation: str = "read_committed") -> AsyncIterator[Any]:
-        """A connection in a transaction that commits when the block ends well, and rolls back otherwise."""
-        async with self.connection() as connection, connection.transaction(isolation=isolation):
+    async def transaction(
+        self, *, isolation: Isolation = "read_committed", readonly: bool = False
+    ) -> AsyncIterator[Connection]:
+        """A connection in a transaction, which commits when the block ends well."""
+        async with (
+            self.connection() as connection,
+            connection.transaction(isolation=isolation, readonly=readonly),
+        ):
             yield connection
 
-    async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        """All rows of a statement."""
-        async with self.connection() as connection:
-            rows: list[Any] = await connection.fetch(statement, *arguments, timeout=_bound())
-            return rows
-
-    async def fetchrow(self, statement: str, *arguments: Any) -> Any | None:
-        """The first row; None if there is none."""
-        async with self.connection() as connection:
-            return await connection.fetchrow(statement, *arguments, timeout=_bound())
-
-    async def fetchval(self, statement: str, *arguments: Any) -> Any:
-        """The first column of the first row; None if there is none."""
-        async with self.connection() as connection:
-            return await connection.fetchval(statement, *arguments, timeout=_bound())
-
-    async def execute(self, statement: str, *arguments: Any) -> str:
-        """Carries a statement out; Postgres' word for what it did, such as `UPDATE 1`."""
-        async with self.connection() as connection:
-            done: str = await connection.execute(statement, *arguments, timeout=_bound())
-            return done
-
-    async def answers(self) -> bool:
-        """Whether Postgres answers now: for health."""
-        try:
-            return bool(await self.fetchval("SELECT true"))
-        except StoreUnavailable:
-            return False
-
-    @asynccontextmanager
-    async def listening(self, channel: str, heard: Callable[[str], None]) -> AsyncIterator[None]:
-        """Calls `heard` with each notification's payload for the length of a block, over a connection of its own.
-
-        Notifications sent while the connection is lost are lost: whoever needs them all polls a revision beside it.
-        """
-        with unavailable():
-            connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S)
-        try:
-            with unavailable():
-                await connection.add_listener(channel, lambda *args: heard(str(args[3])))
-            yield
-        finally:
-            connection.terminate()
-
-    async def open(self) -> None:
-        """Opens the pool. Connections are made when they are needed, so this succeeds without Postgres."""
-        self._pool = await asyncpg.create_pool(
-            self._dsn,
-            min_size=0,
-            max_size=self._connections_max,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=STATEMENT_TIMEOUT_S,
-            server_settings={"search_path": self._schema, "application_name": f"turnpike {self._schema}"},
+    async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """All rows."""
+        return await self._ask(
+            lambda connection, limit_s: connection.fetch(statement, *arguments, timeout=limit_s)
         )
 
-    async def close(self) -> None:
-        """Closes every connection; statements under way may finish for a moment."""
-        if self._pool is None:
-            return
-        try:
-            await asyncio.wait_for(self._pool.close(), CONNECT_TIMEOUT_S)
-        except TimeoutError:
-            self._pool.terminate()
+    async def fetchrow(self, statement: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row; None if there is none."""
+        return await self._ask(
+            lambda connection, limit_s: connection.fetchrow(statement, *arguments, timeout=limit_s)
+        )
+
+    async def fetchval(self, statement: str, *arguments: object) -> Any:
+        """The first column of the first row; None if there is no row."""
+        return await self._ask(
+            lambda connection, limit_s: connection.fetchval(statement, *arguments, timeout=limit_s)
+        )
+
+    async def execute(self, statement: str, *arguments: object) -> str:
+        """Runs a statement; returns Postgres' word for what it did, such as `UPDATE 3`."""
+        return await self._ask(
+            lambda connection, limit_s: connection.execute(statement, *arguments, timeout=limit_s)
+        )
+
+    async def answers(self) -> bool:
+        """Whether Postgres answers: a health check."""
+        return bool(await self.fetchval("SELECT true"))
+
+    async def _ask(self, ask: Callable[[Connection, float], Awaitable[Result]]) -> Result:
+        async with self.connection() as connection:
+            return await ask(connection, timeout_s("postgres", at_most=STATEMENT_TIMEOUT_S))
 
 
 @asynccontextmanager
 async def open_database(
     dsn: str, *, schema: str, folder: Path, connections_max: int = CONNECTIONS_MAX
 ) -> AsyncIterator[Database]:
-    """The service's schema, brought up to date from `folder`/migrations, with the statements of `folder`/*.sql.
+    """A service's database: its schema migrated by folder/migrations, its statements from folder/*.sql.
 
-    Waits START_PATIENCE_S for Postgres, then raises StoreUnavailable. Raises MigrationRefused if the schema's history
-    is not ours.
+    Raises StoreUnavailable if Postgres does not answer within START_TIMEOUT_S, MigrationRefused if what was applied is
+    not what the files say.
     """
-    queries = Queries.load(folder)
-    await _migrate(dsn, schema, folder / "migrations")
-    database = Database(dsn, schema, queries, connections_max=connections_max)
-    await database.open()
+    queries = Queries(folder)
+    migrations = load(folder / "migrations")
+    connection = await _first_connection(dsn, schema)
     try:
-        yield database
+        await migrate(connection, schema, migrations)
     finally:
-        await database.close()
+        await connection.close(timeout=CONNECT_TIMEOUT_S)
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=connections_max,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=STATEMENT_TIMEOUT_S,
+        server_settings=_session(schema),
+    )
+    try:
+        yield Database(pool, queries)
+    finally:
+        await _close(pool)
 
 
-async def _migrate(dsn: str, schema: str, folder: Path) -> None:
-    migrations = load_migrations(folder)
-    give_up = time.monotonic() + START_PATIENCE_S
+async def _first_connection(dsn: str, schema: str) -> Connection:
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + START_TIMEOUT_S
+    said = False
     while True:
         try:
-            with unavailable():
-                connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
-        except StoreUnavailable:
-            if time.monotonic() > give_up:
+            return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=_session(schema))
+        except Exception as error:
+            if not is_unavailable(error) or loop.time() > give_up:
+                if is_unavailable(error):
+                    raise StoreUnavailable("postgres") from error
                 raise
-            log.info("waiting for postgres", schema=schema)
-            await asyncio.sleep(0.25)
-            continue
-        try:
-            with unavailable():
-                await migrate(connection, schema, migrations)
-            return
-        finally:
-            connection.terminate()
+            if not said:
+                log.warning("waiting for postgres", why=type(error).__name__, seconds_max=START_TIMEOUT_S)
+                said = True
+            await asyncio.sleep(START_PAUSE_S)
 
 
-def _bound() -> float:
-    return timeout_s("postgres", at_most=STATEMENT_TIMEOUT_S)
+def _session(schema: str) -> dict[str, str]:
+    return {
+        "application_name": f"turnpike {schema}",
+        "search_path": schema,
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+        "timezone": "UTC",
+    }
+
+
+async def _close(pool: "asyncpg.Pool[Any]") -> None:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if is_unavailable(error):
+            raise StoreUnavailable("postgres") from error
+        raise

@@ -1,121 +1,156 @@
-"""A service's schema and pool against a real Postgres."""
+"""The Postgres pool, its migrations and its ways to fail, against a real server."""
 
 import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from services.chassis.migrations import MigrationRefused
-from services.chassis.postgres import open_database
-from services.chassis.queries import Queries
-from services.kernel.errors import StoreUnavailable
+from services.chassis.call import Call, CallKind, Current
+from services.chassis.migrations import MigrationRefused, load, migrate
+from services.chassis.postgres import Database, open_database
+from services.kernel.errors import DeadlineExceeded, StoreUnavailable
+from services.local import ports
+from services.local.child import running
+from services.local.postgres import LocalPostgres
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "migrations").mkdir()
-    (tmp_path / "migrations" / "0001_notes.sql").write_text(
-        "CREATE TABLE note (id int PRIMARY KEY, words text);"
+    migrations = tmp_path / "migrations"
+    migrations.mkdir()
+    (migrations / "0001_marks.sql").write_text(
+        "CREATE TABLE marks (id int PRIMARY KEY);\nCREATE INDEX ON marks (id);"
     )
     (tmp_path / "queries.sql").write_text(
-        "-- name: write\n-- Keeps a note.\nINSERT INTO note VALUES ($1, $2);\n\n"
-        "-- name: count\n-- How many notes there are.\nSELECT count(*) FROM note;\n"
+        "-- name: add_mark\n-- Adds a mark.\nINSERT INTO marks VALUES ($1);\n\n"
+        "-- name: count_marks\n-- How many there are.\nSELECT count(*) FROM marks;\n"
     )
     return tmp_path
 
 
-async def test_a_schema_is_brought_up_to_date_once_even_by_replicas_that_start_together(
-    postgres_dsn: str, folder: Path
-) -> None:
+@pytest.fixture
+async def database(postgres_dsn: str, folder: Path) -> AsyncIterator[Database]:
+    async with open_database(postgres_dsn, schema="example", folder=folder, connections_max=2) as opened:
+        yield opened
+
+
+async def test_a_schema_is_made_and_named_statements_run_in_it(database: Database, postgres_dsn: str) -> None:
+    assert await database.execute(database.queries["add_mark"], 1) == "INSERT 0 1"
+    assert await database.fetchval(database.queries["count_marks"]) == 1
+    assert await database.answers()
+    connection = await asyncpg.connect(postgres_dsn)
+    assert await connection.fetchval("SELECT count(*) FROM example.marks") == 1
+    await connection.close()
+
+
+async def test_a_transaction_is_all_or_nothing(database: Database) -> None:
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with database.transaction() as connection:
+            await connection.execute(database.queries["add_mark"], 1)
+            await connection.execute(database.queries["add_mark"], 1)
+    assert await database.fetchval(database.queries["count_marks"]) == 0
+
+
+async def test_a_wrong_statement_is_not_an_outage(database: Database) -> None:
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        await database.fetch("SELEKT")
+    with pytest.raises(asyncpg.InterfaceError):
+        await database.fetch(database.queries["add_mark"])
+
+
+async def test_replicas_that_start_together_migrate_once(postgres_dsn: str, folder: Path) -> None:
     async def start() -> int:
-        async with open_database(postgres_dsn, schema="notes", folder=folder) as database:
-            return int(await database.fetchval(database.queries["count"]))
+        async with open_database(postgres_dsn, schema="example", folder=folder) as opened:
+            return int(await opened.fetchval("SELECT count(*) FROM schema_migrations"))
 
-    assert await asyncio.gather(start(), start(), start()) == [0, 0, 0]
-    (folder / "migrations" / "0002_more.sql").write_text("ALTER TABLE note ADD COLUMN at timestamptz;")
-    async with open_database(postgres_dsn, schema="notes", folder=folder) as database:
-        versions = await database.fetch("SELECT version FROM migration ORDER BY version")
-        assert [row["version"] for row in versions] == [1, 2]
+    assert await asyncio.gather(*(start() for _ in range(5))) == [1] * 5
 
 
-async def test_a_changed_or_missing_history_is_refused(postgres_dsn: str, folder: Path) -> None:
-    async with open_database(postgres_dsn, schema="notes", folder=folder):
-        pass
-    file = folder / "migrations" / "0001_notes.sql"
-    text = file.read_text()
-    file.write_text(text + "-- a thought that came later")
-    with pytest.raises(MigrationRefused, match="changed after"):
-        async with open_database(postgres_dsn, schema="notes", folder=folder):
-            pass
-    file.rename(folder / "migrations" / "0007_notes.sql")
-    with pytest.raises(MigrationRefused, match="not among the files"):
-        async with open_database(postgres_dsn, schema="notes", folder=folder):
-            pass
+@pytest.mark.parametrize("change", ["edited", "gone", "before"])
+async def test_changed_history_is_refused(postgres_dsn: str, folder: Path, change: str) -> None:
+    first, second = folder / "migrations" / "0001_marks.sql", folder / "migrations" / "0003_more.sql"
+    second.write_text("CREATE TABLE more (id int)")
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        applied = await migrate(connection, "example", load(folder / "migrations"))
+        assert [migration.number for migration in applied] == [1, 3]
+        match change:
+            case "edited":
+                first.write_text("CREATE TABLE marks (id bigint PRIMARY KEY)")
+            case "gone":
+                second.unlink()
+            case "before":
+                (folder / "migrations" / "0002_between.sql").write_text("CREATE TABLE between_ (id int)")
+        with pytest.raises(MigrationRefused, match="changed after|is gone|comes before"):
+            await migrate(connection, "example", load(folder / "migrations"))
+    finally:
+        await connection.close()
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(postgres_dsn: str, folder: Path) -> None:
-    broken = folder / "migrations" / "0002_broken.sql"
-    broken.write_text("CREATE TABLE half (id int); SELECT 1/0;")
-    with pytest.raises(asyncpg.DivisionByZeroError):
-        async with open_database(postgres_dsn, schema="notes", folder=folder):
-            pass
-    broken.write_text("CREATE TABLE half (id int);")
-    async with open_database(postgres_dsn, schema="notes", folder=folder) as database:
-        assert await database.fetchval("SELECT count(*) FROM half") == 0
+async def test_a_migration_that_fails_leaves_nothing(postgres_dsn: str, folder: Path) -> None:
+    (folder / "migrations" / "0002_broken.sql").write_text("CREATE TABLE half (id int); SELECT 1 / 0;")
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await migrate(connection, "example", load(folder / "migrations"))
+        assert await connection.fetchval("SELECT to_regclass('example.half')") is None
+        assert await connection.fetchval("SELECT max(number) FROM example.schema_migrations") == 1
+    finally:
+        await connection.close()
 
 
-async def test_a_transaction_that_fails_is_undone(postgres_dsn: str, folder: Path) -> None:
-    async with open_database(postgres_dsn, schema="notes", folder=folder) as database:
-        with pytest.raises(ValueError, match="no"):
-            async with database.transaction() as connection:
-                await connection.execute(database.queries["write"], 1, "x")
-                raise ValueError("no")
-        assert await database.fetchval(database.queries["count"]) == 0
-
-
-async def test_a_lost_connection_is_typed_and_heals(postgres_dsn: str, folder: Path) -> None:
-    async with open_database(postgres_dsn, schema="notes", folder=folder, connections_max=1) as database:
-        mine = await database.fetchval("SELECT pg_backend_pid()")
-        other = await asyncpg.connect(postgres_dsn)
-        try:
+async def test_a_full_pool_and_a_deadline_are_prompt(database: Database) -> None:
+    call = Call("/x/Y", CallKind.UNARY, {}, "", deadline=time.monotonic() + 0.3)
+    with Current(call):
+        async with database.connection(), database.connection():
+            begun = time.monotonic()
             with pytest.raises(StoreUnavailable):
-                async with database.connection() as connection:
-                    assert await other.fetchval("SELECT pg_terminate_backend($1)", mine)
-                    await connection.fetchval("SELECT pg_sleep(30)")
-        finally:
-            await other.close()
-        assert await database.answers()
+                await database.answers()
+            assert time.monotonic() - begun < 1
+        await asyncio.sleep(0.05)
+        with pytest.raises(DeadlineExceeded):
+            await database.answers()
 
 
-async def test_nobody_listening_is_a_typed_and_prompt_failure(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.chassis.postgres.START_PATIENCE_S", 0.1)
-    with pytest.raises(StoreUnavailable):
-        async with open_database("postgresql://nobody@127.0.0.1:1/none", schema="notes", folder=folder):
-            pass
+@pytest.mark.timeout(90)
+async def test_an_outage_is_prompt_typed_and_heals(tmp_path: Path, folder: Path) -> None:
+    postgres = LocalPostgres(tmp_path / "postgres", port=ports.any_free(), durable=False)
+    try:
+        with running(postgres.prepare()) as process:
+            await _until_ready(postgres, process.pid)
+            async with open_database(postgres.dsn, schema="example", folder=folder) as database:
+                assert await database.answers()
+                sleeping = asyncio.create_task(database.fetchval("SELECT pg_sleep(30)"))
+                await _until(
+                    database, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(30)'"
+                )
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                with pytest.raises(StoreUnavailable):
+                    await sleeping
+                begun = time.monotonic()
+                with pytest.raises(StoreUnavailable):
+                    await database.answers()
+                assert time.monotonic() - begun < 2.5
+                with running(postgres.prepare()) as again:
+                    await _until_ready(postgres, again.pid)
+                    assert await database.answers()
+    finally:
+        postgres.remove()
 
 
-async def test_a_notification_is_heard(postgres_dsn: str, folder: Path) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
-    async with (
-        open_database(postgres_dsn, schema="notes", folder=folder) as database,
-        database.listening("notes", heard.put_nowait),
-    ):
-        await database.execute("SELECT pg_notify('notes', 'seven')")
-        assert await asyncio.wait_for(heard.get(), 5) == "seven"
+async def _until_ready(postgres: LocalPostgres, pid: int) -> None:
+    async with asyncio.timeout(30):
+        while not postgres.is_ready(pid):
+            await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("-- name: a\nSELECT 1;", "needs a sentence"),
-        ("-- name: a\n-- Says nothing.\n", "no statement"),
-        ("-- name: a\n-- One.\nSELECT 1;\n-- name: a\n-- Two.\nSELECT 2;", "used twice"),
-    ],
-)
-def test_statements_have_a_name_a_sentence_and_a_body(tmp_path: Path, text: str, complaint: str) -> None:
-    (tmp_path / "queries.sql").write_text(text)
-    with pytest.raises(ValueError, match=complaint):
-        Queries.load(tmp_path)
+async def _until(database: Database, question: str) -> None:
+    async with asyncio.timeout(10):
+        while not await database.fetchval(question):
+            await asyncio.sleep(0.01)
