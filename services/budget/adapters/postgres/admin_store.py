@@ -13,10 +13,10 @@ from typing import TypeVar
 import asyncpg
 
 from services.budget.adapters.postgres.config_store import PostgresConfigStore
-from services.budget.adapters.postgres.database import AdminDatabase, statements
 from services.budget.adapters.postgres.prices import parameters_of, price_of
 from services.budget.adapters.postgres.rows import from_json, from_row, to_json, to_row, to_trail
 from services.budget.adapters.postgres.standings import PostgresStandings
+from services.budget.adapters.postgres.statements import statements
 from services.budget.adapters.postgres.tree_changes import begin_change
 from services.budget.admin_ports import Selection
 from services.budget.domain.admin import AdminChange, AuditRecord
@@ -26,6 +26,7 @@ from services.budget.domain.kinds import Kind
 from services.budget.domain.limits import StoredBudget
 from services.budget.domain.price_book import StoredPrice
 from services.budget.ports import Connection, Standing
+from services.chassis.postgres import Database
 from services.kernel.errors import AlreadyExists, RequestIdReused
 from services.kernel.ids import OrganisationId
 
@@ -209,13 +210,13 @@ class PostgresWrites(PostgresReads):
 class PostgresAdminStore:
     """Where entities live."""
 
-    def __init__(self, database: AdminDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._config = PostgresConfigStore()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[PostgresReads]:
-        async with self._database.transaction(isolation="repeatable_read", readonly=True) as connection:
+        async with self._database.transaction(isolation="repeatable_read") as connection:
             yield PostgresReads(connection, self._config)
 
     async def once(

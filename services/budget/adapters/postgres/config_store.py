@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.budget.adapters.postgres.database import statements
 from services.budget.adapters.postgres.prices import price_of
 from services.budget.adapters.postgres.rows import from_row
+from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.budgets import Budget, Override
 from services.budget.domain.config import ConfigChange, ConfigKind, KeyInForce, TreeConfig, TreeDelta
 from services.budget.domain.entities import EntityState, KeyPermission

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from services.budget.adapters.postgres.database import AdminDatabase, statements
 from services.budget.adapters.postgres.prices import price_of
 from services.budget.adapters.postgres.rows import from_row
+from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.directory import (
     DirectoryChange,
     DirectoryEntries,
@@ -15,6 +15,7 @@ from services.budget.domain.directory import (
 )
 from services.budget.domain.entities import KeyPermission, Organisation, Project, Team
 from services.budget.ports import Connection
+from services.chassis.postgres import Database
 
 CHANNEL = "turnpike_budget_directory"
 
@@ -24,7 +25,7 @@ _KEYS_BY = ("key", "project", "team", "organisation", "user")
 class PostgresDirectoryStore:
     """Reads the directory as of one moment."""
 
-    def __init__(self, database: AdminDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def revision(self) -> int:
@@ -32,13 +33,13 @@ class PostgresDirectoryStore:
             return await self._revision(connection)
 
     async def snapshot(self) -> DirectorySnapshot:
-        async with self._database.transaction(isolation="repeatable_read", readonly=True) as connection:
+        async with self._database.transaction(isolation="repeatable_read") as connection:
             revision = await self._revision(connection)
             entries = await self._entries(connection, None, keys=[None] * 5)
         return DirectorySnapshot(revision, entries)
 
     async def changes(self, after_revision: int) -> DirectoryChange | None:
-        async with self._database.transaction(isolation="repeatable_read", readonly=True) as connection:
+        async with self._database.transaction(isolation="repeatable_read") as connection:
             oldest = await connection.fetchval(statements()["oldest_known_revision"])
             revision = await self._revision(connection)
             if not oldest <= after_revision <= revision:
@@ -53,7 +54,7 @@ class PostgresDirectoryStore:
         return DirectoryChange(after_revision, revision, entries, tuple(sorted(removed)))
 
     async def key(self, secret_hash: bytes) -> tuple[DirectoryKey, int] | None:
-        async with self._database.transaction(isolation="repeatable_read", readonly=True) as connection:
+        async with self._database.transaction(isolation="repeatable_read") as connection:
             revision = await self._revision(connection)
             row = await connection.fetchrow(statements()["find_directory_key"], secret_hash)
         return None if row is None else (_key(row), revision)

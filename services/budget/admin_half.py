@@ -1,0 +1,64 @@
+"""Composes the admin half: its store, the servicer, and what follows the directory in the background."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from services.budget.adapters.postgres.admin_store import PostgresAdminStore
+from services.budget.adapters.postgres.directory_store import CHANNEL, PostgresDirectoryStore
+from services.budget.adapters.postgres.listener import listening
+from services.budget.admin_servicer.calls import AdminAuthenticator
+from services.budget.admin_servicer.servicer import BudgetAdminServicer
+from services.budget.admin_settings import AdminSettings
+from services.budget.use_cases.bootstrap import ensure_operator
+from services.budget.use_cases.directory import Directory, DirectoryFeed
+from services.chassis.postgres import Database
+from services.chassis.server import Registration
+from services.kernel.clock import Clock
+from turnpike.budget.v1.budget_admin_pb2_grpc import add_BudgetAdminServiceServicer_to_server
+
+
+@dataclass(frozen=True, slots=True)
+class AdminHalf:
+    """What the composition root needs of it."""
+
+    registration: Registration
+    """BudgetAdminService."""
+    directory: Directory
+    """For the RPCs of BudgetService about who may call (directory_servicer.py)."""
+    store: PostgresAdminStore
+
+
+@asynccontextmanager
+async def open_admin_half(
+    database: Database, dsn: str, settings: AdminSettings, clock: Clock
+) -> AsyncIterator[AdminHalf]:
+    """The admin half over an open database, for the length of a block; `dsn` is for notifications."""
+    async with contextlib.AsyncExitStack() as stack:
+        store = PostgresAdminStore(database)
+        await ensure_operator(
+            store, clock, given=settings.bootstrap_admin_token, file=settings.bootstrap_token_file
+        )
+        directory_store = PostgresDirectoryStore(database)
+        feed = DirectoryFeed(directory_store, clock)
+        await stack.enter_async_context(_running(feed.run()))
+        await stack.enter_async_context(_running(listening(dsn, CHANNEL, feed.notify)))
+        servicer = BudgetAdminServicer(store, clock)
+        registration = Registration(
+            add_BudgetAdminServiceServicer_to_server, servicer, AdminAuthenticator(store, clock)
+        )
+        yield AdminHalf(registration, Directory(directory_store, feed), store)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,37 @@
+"""Settings of the admin half of the budget service."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.budget.domain.secrets import ADMIN_TOKEN_PREFIX, TEXT_LENGTH_MAX, TEXT_LENGTH_MIN
+from services.chassis.settings import Problem, Secret, env, path, secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminSettings:
+    """A part of the service's settings, inherited by them."""
+
+    bootstrap_admin_token: Secret | None = env(
+        "TURNPIKE_BOOTSTRAP_ADMIN_TOKEN",
+        secret,
+        "An operator's token (tpa_…) that counts from the start; only its hash is kept.",
+        default=None,
+    )
+    bootstrap_token_file: Path | None = env(
+        "TURNPIKE_BOOTSTRAP_TOKEN_FILE",
+        path,
+        "Where an empty deployment writes the operator token that it makes, for its owner's eyes alone.",
+        default=None,
+    )
+
+    def admin_problems(self) -> Iterator[Problem]:
+        """What is wrong with these."""
+        token = self.bootstrap_admin_token
+        if token is not None and not (
+            token.startswith(ADMIN_TOKEN_PREFIX) and TEXT_LENGTH_MIN <= len(token) <= TEXT_LENGTH_MAX
+        ):
+            yield Problem(
+                "TURNPIKE_BOOTSTRAP_ADMIN_TOKEN",
+                f"must begin with {ADMIN_TOKEN_PREFIX} and have {TEXT_LENGTH_MIN} to {TEXT_LENGTH_MAX} characters",
+            )
