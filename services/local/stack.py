@@ -30,7 +30,11 @@ KEY_SECRET = "demo-key"  # the tenant's key that `turnpike ask` uses unless told
 # In the order they need each other; the two in the middle start side by side.
 SERVICE_STAGES = (("budget",), ("providers", "analytics"), ("router",))
 SERVICES = tuple(name for stage in SERVICE_STAGES for name in stage)
+MODELS = ("model-express", "model-economy")
+MODEL_SECRET = "model-server-key"
+ENDPOINTS_VARIABLE = "TURNPIKE_ENDPOINTS_FILE"
 OPERATOR_SECRET = "operator-token"  # the first admin token, which makes all others
+QUEUE_PER_SLOT = 4  # a model server lets requests wait; more than this many would wait for minutes
 ECONOMY_TOKENS_PER_SECOND = 20  # about a quarter of what one core gives at full speed
 
 
@@ -101,8 +105,41 @@ def compose(state: StateFolder, environment: Mapping[str, str] = os.environ) -> 
         stores.append(RedisComponent(server))
 
     models = _models(state, chosen, notes)
+    if models:
+        told |= _endpoints(state, chosen, environment, notes)
     services = _services(state, chosen, told | _identities(state))
     return Stack(stages=(tuple(stores + models), *services), ports=chosen, notes=tuple(notes))
+
+
+def _endpoints(
+    state: StateFolder, chosen: Mapping[str, int], environment: Mapping[str, str], notes: list[str]
+) -> dict[str, str]:
+    """Tell the providers service where the model servers are, by a file in its own form."""
+    if environment.get(ENDPOINTS_VARIABLE):
+        notes.append(
+            f"endpoints: yours, from {ENDPOINTS_VARIABLE}; the model servers are used if it names them"
+        )
+        return {}
+    written = [
+        {
+            "model": f"local/{_model_name(name)}",
+            "base_url": f"http://{ports.LOOPBACK}:{chosen[name]}/v1",
+            "vendor_model": _model_name(name),
+            "api_key_env": model_server.KEY_VARIABLE,
+            "concurrency_max": model_server.SLOTS * QUEUE_PER_SLOT,
+        }
+        for name in MODELS
+    ]
+    state.write("endpoints.json", {"endpoints": written})
+    return {
+        ENDPOINTS_VARIABLE: str(state.path / "endpoints.json"),
+        model_server.KEY_VARIABLE: state.secret(MODEL_SECRET),
+    }
+
+
+def _model_name(component: str) -> str:
+    """Return the name by which a model server is asked, and under which the catalogue has it."""
+    return f"smollm2-{component.removeprefix('model-')}"
 
 
 def _identities(state: StateFolder) -> dict[str, str]:
@@ -147,7 +184,7 @@ def _models(state: StateFolder, chosen: Mapping[str, int], notes: list[str]) -> 
     except model_server.ModelError as missing:
         notes.append(f"local model: {missing}")
         return []
-    key = {model_server.KEY_VARIABLE: state.secret("model-server-key")}
+    key = {model_server.KEY_VARIABLE: state.secret(MODEL_SECRET)}
     pace = ("--tokens-per-second", str(ECONOMY_TOKENS_PER_SECOND))
     return [
         PythonComponent(
@@ -157,7 +194,7 @@ def _models(state: StateFolder, chosen: Mapping[str, int], notes: list[str]) -> 
             about=f"{ports.LOOPBACK}:{chosen[name]}  SmolLM2-135M-Instruct, {speed}",
             arguments=(
                 "--name",
-                f"smollm2-{name.removeprefix('model-')}",
+                _model_name(name),
                 "--port",
                 str(chosen[name]),
                 *extra,

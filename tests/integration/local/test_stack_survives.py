@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from services.local.stack import DEFAULT_PORTS
 from services.local.state import StateFolder
 from tests.integration.local.stack_process import StackProcess, stack, until
 
-PARTS = ("postgres", "redis", "model-express", "model-economy")
+PARTS = ("postgres", "redis", "model-express", "model-economy", "providers", "analytics")
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -116,7 +117,9 @@ def test_it_stops_cleanly(tmp_path: Path, how: signal.Signals) -> None:
         process.process.send_signal(how)
         assert process.process.wait(60) == 0
         assert process.processes() == []
-        assert process.text.count("stopped") == len(PARTS)
+        began = set(re.findall(r"^✓ (\S+)", process.text, re.MULTILINE))
+        assert began >= set(PARTS)
+        assert set(re.findall(r"^· (\S+) +stopped", process.text, re.MULTILINE)) == began
         log = (process.state / "log" / "postgres.log").read_text()
         assert "database system is shut down" in log
 
