@@ -14,6 +14,7 @@ from services.providers.adapters.wire.anthropic_answer import (
 from services.providers.adapters.wire.anthropic_request import messages_body
 from services.providers.adapters.wire.aws_event_stream import BrokenFrame, Frame, FrameDecoder
 from services.providers.adapters.wire.bedrock_errors import exception_of, parse_error_body
+from services.providers.adapters.wire.bedrock_invoke import other_family_answer
 from services.providers.adapters.wire.body import base64_text, decode, encode, obj, text
 from services.providers.domain.failure import AttemptError, unreadable
 from services.providers.domain.profile import ModelProfile
@@ -85,8 +86,9 @@ class AnthropicOnBedrock:
         return HttpRequest(path, encode({"anthropic_version": self.version, **body}), dropped=dropped)
 
     def parse_response(self, headers: Headers, body: bytes) -> Answer:
-        """The answer in `body`."""
-        return message_answer(headers, body)
+        """The answer in `body`, which may also be of another family that only InvokeModel reaches."""
+        other = other_family_answer(headers, body)
+        return message_answer(headers, body) if other is None else other
 
     def stream_parser(self, headers: Headers) -> StreamParser:
         """A parser for one stream."""

@@ -79,6 +79,28 @@ def _reasoning(content: Mapping[str, Any]) -> ReasoningPart:
     )
 
 
+def converse_answer(headers: Headers, said: Mapping[str, Any]) -> Answer:
+    """The answer in a whole object. Raises AttemptError if it holds no message."""
+    message = obj(obj(said.get("output")).get("message"))
+    if not isinstance(message.get("content"), list):
+        raise unreadable("The vendor's answer has no content.")
+    made = content_pb2.Message(role=content_pb2.Role.ROLE_ASSISTANT)
+    for block in message["content"]:
+        part = _part(obj(block))
+        if part is not None:
+            made.parts.append(part)
+    raw = text(said.get("stopReason"))
+    has_calls = any(part.WhichOneof("kind") == "tool_call" for part in made.parts)
+    choice = content_pb2.Choice(
+        message=made, finish_reason=finish_reason(raw, has_tool_calls=has_calls), finish_reason_raw=raw
+    )
+    return Answer(
+        [choice],
+        converse_usage(obj(said.get("usage"))),
+        vendor_request_id=request_id_of(headers),
+    )
+
+
 class ConverseStream:
     """Parser of one stream. It ends at `metadata`, which has the usage; `messageStop` comes before."""
 
@@ -207,25 +229,7 @@ class BedrockConverse:
 
     def parse_response(self, headers: Headers, body: bytes) -> Answer:
         """The answer in `body`."""
-        said = decode_object(body)
-        message = obj(obj(said.get("output")).get("message"))
-        if not isinstance(message.get("content"), list):
-            raise unreadable("The vendor's answer has no content.")
-        made = content_pb2.Message(role=content_pb2.Role.ROLE_ASSISTANT)
-        for block in message["content"]:
-            part = _part(obj(block))
-            if part is not None:
-                made.parts.append(part)
-        raw = text(said.get("stopReason"))
-        has_calls = any(part.WhichOneof("kind") == "tool_call" for part in made.parts)
-        choice = content_pb2.Choice(
-            message=made, finish_reason=finish_reason(raw, has_tool_calls=has_calls), finish_reason_raw=raw
-        )
-        return Answer(
-            [choice],
-            converse_usage(obj(said.get("usage"))),
-            vendor_request_id=request_id_of(headers),
-        )
+        return converse_answer(headers, decode_object(body))
 
     def stream_parser(self, headers: Headers) -> StreamParser:
         """A parser for one stream."""

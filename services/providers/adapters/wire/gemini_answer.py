@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from services.providers.adapters.wire.body import arr, decode, decode_object, encode_text, obj, text
 from services.providers.adapters.wire.gemini_request import OWN_ID_PREFIX, SIGNER
+from services.providers.adapters.wire.json_array import ArrayDecoder
 from services.providers.adapters.wire.sse import Event, LineTooLong, SseDecoder
 from services.providers.domain.classify import duration_s, vendor_error
 from services.providers.domain.failure import AttemptError, truncated, unreadable
@@ -266,11 +267,13 @@ def error_of(said: Mapping[str, Any], status: int, headers: Headers) -> AttemptE
 class ContentStream:
     """Parser of one stream. The vendor marks no end: every candidate having finished is one, then the connection's."""
 
-    __slots__ = ("_error", "_headers", "_model", "_request_id", "_sse", "_state", "_usage", "complete")
+    __slots__ = ("_error", "_events", "_headers", "_model", "_request_id", "_state", "_usage", "complete")
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
-        self._sse = SseDecoder()
+        # Without `alt=sse` the vendor streams one JSON array; a proxy in front of it may have asked so.
+        as_array = headers.get("content-type", "").startswith("application/json")
+        self._events: SseDecoder | ArrayDecoder = ArrayDecoder() if as_array else SseDecoder()
         self._state = _State()
         self._error: AttemptError | None = None
         self._usage: Mapping[str, Any] = {}
@@ -284,7 +287,7 @@ class ContentStream:
         if self.complete:
             return deltas
         try:
-            events = self._sse.feed(data)
+            events = self._events.feed(data)
         except LineTooLong as error:
             self._fail(unreadable(f"{error}."))
             return deltas
@@ -318,7 +321,7 @@ class ContentStream:
         """The answer's end. Raises AttemptError."""
         last: list[ChoiceDelta] = []
         if not self.complete:
-            self._take_all(self._sse.flush(), last)
+            self._take_all(self._events.flush(), last)
         error = self._error
         if error is None and not (self._state.seen and self._state.seen == self._state.finished):
             error = truncated()
