@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from services.budget.domain.budgets import Budget
 from services.budget.domain.config import ConfigChange, TreeConfig, TreeDelta
+from services.budget.domain.operations import AttemptId
+from services.budget.domain.tree import Draft, Tree
 
 Connection = Any
 """An asyncpg connection or pool proxy, in a transaction where the method says so."""
@@ -107,4 +109,87 @@ class Standings(Protocol):
     async def of(self, organisation_id: str, budgets: Sequence[Budget], now: datetime) -> list[Standing]:
         """One for each budget, in order: of its window at `now`; of a rolling one the sum of its buckets, which begins
         with the oldest of them. A window nothing was held in yet stands at nothing."""
+        ...
+
+
+class Fenced(Exception):
+    """Another changed the tree since it was read; nothing was written."""
+
+
+class Refused(Exception):
+    """A constraint of the store said no; nothing was written."""
+
+
+class Doubtful(Exception):
+    """The connection was lost, or too slow, while something was under way; whether it was written is not known."""
+
+
+class StoreDown(Exception):
+    """The store cannot be reached; nothing was sent."""
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A tree that this replica owns."""
+
+    tree_no: int
+    epoch: int
+    tree: Tree
+    config_revision: int
+    now_us: int
+    """The database's time when it was claimed."""
+
+
+@dataclass(slots=True)
+class Owned:
+    """Another replica owns the tree."""
+
+    address: str
+    """Empty: its owner is not alive, or there is none."""
+
+
+class Journal(Protocol):
+    """Where what an owner decided becomes true, all of a batch or nothing of it.
+
+    Implemented by adapters/postgres/journal.py. Everything raises StoreDown or Doubtful when the store does not answer;
+    after Doubtful the owner forgets the tree and claims it again.
+    """
+
+    async def heartbeat(self, replica_id: str, address: str, lease_s: float) -> None:
+        """Says that the replica lives for `lease_s` seconds more."""
+        ...
+
+    async def forget_dead(self) -> None:
+        """Removes replicas that have long been silent."""
+        ...
+
+    async def farewell(self, replica_id: str) -> None:
+        """Gives all trees of the replica back."""
+        ...
+
+    async def claim(self, organisation_id: str, replica_id: str, address: str) -> Claimed | Owned | None:
+        """Takes a tree over and reads it; or says who owns it. None: no such organisation."""
+        ...
+
+    async def catch_up(self, claimed: Claimed) -> bool:
+        """Reads what others changed since the tree was read. False: another owns it now."""
+        ...
+
+    async def write(self, claimed: Claimed, draft: Draft) -> int:
+        """Makes a batch true, or proves that the tree is still as it was decided by; returns the database's time.
+
+        Raises Fenced or Refused too.
+        """
+        ...
+
+    async def save_checkpoint(self, claimed: Claimed, sequence: int, open_sequences: Sequence[int]) -> None:
+        """Remembers what is open at a sequence; only a help for whoever reads the tree next."""
+        ...
+
+    async def look_up(self, claimed: Claimed, attempts: Sequence[AttemptId]) -> None:
+        """Brings what the ledger says of settled attempts into memory."""
+        ...
+
+    async def look_up_counters(self, claimed: Claimed, numbers: Sequence[int]) -> None:
+        """Brings counters of windows that are over into memory."""
         ...

@@ -47,11 +47,13 @@ FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS change (no, lim, ceili
 WHERE tree_no = $1 AND counters.no = change.no;
 
 -- name: renew_leases
+-- When leases of open holds end now.
 INSERT INTO lease_renewals (tree_no, hold_sequence, expires_us)
 SELECT $1, renewal.* FROM unnest($2::bigint[], $3::bigint[]) AS renewal
 ON CONFLICT (tree_no, hold_sequence) DO UPDATE SET expires_us = excluded.expires_us;
 
 -- name: put_out
+-- What people must be told of a batch.
 INSERT INTO outbox (tree_no, sequence, kind, facts)
 SELECT $1, fact.sequence, fact.kind, fact.facts::jsonb
 FROM unnest($2::bigint[], $3::text[], $4::text[]) AS fact (sequence, kind, facts);
@@ -104,10 +106,12 @@ FROM counters, unnest($3::text[], $4::bigint[]) AS rolling (budget_id, since_us)
 WHERE tree_no = $1 AND counters.budget_id = rolling.budget_id AND start_us >= rolling.since_us;
 
 -- name: counters_by_no
+-- Counters by their numbers.
 SELECT no, budget_id, unit, start_us, end_us, lim, held, spent, overage, unconfirmed, open, alerted FROM counters
 WHERE tree_no = $1 AND no = ANY($2::integer[]);
 
 -- name: checkpoint_of
+-- Which holds were open at a sequence.
 SELECT sequence, open_sequences FROM checkpoints WHERE tree_no = $1;
 
 -- name: bodies_since
@@ -116,6 +120,7 @@ SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND (sequence > $2 
 ORDER BY sequence;
 
 -- name: renewals
+-- Leases that were renewed.
 SELECT hold_sequence, expires_us FROM lease_renewals WHERE tree_no = $1;
 
 -- name: save_checkpoint
@@ -138,22 +143,27 @@ JOIN ledger_entries AS entry
 ORDER BY entry.sequence;
 
 -- name: config_changes_since
+-- What admins changed after a configuration revision.
 SELECT DISTINCT kind, id FROM config_changes WHERE tree_no = $1 AND config_revision > $2;
 
 -- name: lock_tree
+-- A tree, locked for a change by another than its owner.
 SELECT tree_no, sequence, head, next_counter, last_at_us, config_revision,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us
 FROM trees WHERE organisation_id = $1 FOR UPDATE;
 
 -- name: advance_tree
+-- Moves a locked tree on.
 UPDATE trees SET sequence = $2, head = $3, last_at_us = $4, config_revision = $5 WHERE tree_no = $1;
 
 -- name: note_changes
+-- What the owner has to read again.
 INSERT INTO config_changes (tree_no, config_revision, kind, id)
 SELECT $1, $2, change.kind, change.id FROM unnest($3::text[], $4::text[]) AS change (kind, id)
 ON CONFLICT DO NOTHING;
 
 -- name: append_entry
+-- One entry by another than the owner.
 INSERT INTO ledger_entries (tree_no, sequence, kind, request_id, attempt, role, body, hash)
 VALUES ($1, $2, $3, $4, $5, NULL, $6, $7);
 
@@ -165,11 +175,13 @@ JOIN counters ON counters.tree_no = $1 AND counters.budget_id = wanted.budget_id
 FOR UPDATE OF counters;
 
 -- name: adjust_counters
+-- Books by hand; what is spent above the ceiling raises it.
 UPDATE counters SET spent = spent + move.spent, ceiling = greatest(ceiling, held + spent + move.spent)
 FROM unnest($2::integer[], $3::bigint[]) AS move (no, spent)
 WHERE tree_no = $1 AND counters.no = move.no;
 
 -- name: new_tree
+-- The tree of an organisation, unless it has one.
 INSERT INTO trees (organisation_id, secret) VALUES ($1, $2) ON CONFLICT (organisation_id) DO NOTHING;
 
 -- name: standing_counters
@@ -180,3 +192,25 @@ JOIN unnest($2::text[], $3::bigint[], $4::bigint[]) AS wanted (budget_id, from_u
 JOIN counters ON counters.tree_no = trees.tree_no AND counters.budget_id = wanted.budget_id
  AND counters.start_us BETWEEN wanted.from_us AND wanted.to_us
 WHERE trees.organisation_id = $1;
+
+-- name: ledger_heads
+-- The last entry of every chain.
+SELECT organisation_id, sequence, head FROM trees WHERE sequence > 0 ORDER BY organisation_id;
+
+-- name: ledger_after
+-- Entries after a sequence, oldest first, each with the hash before it.
+SELECT entry.tree_no, entry.sequence, entry.body, entry.hash, previous.hash AS previous_hash
+FROM trees
+JOIN ledger_entries AS entry ON entry.tree_no = trees.tree_no AND entry.sequence > $2
+LEFT JOIN ledger_entries AS previous ON previous.tree_no = entry.tree_no AND previous.sequence = entry.sequence - 1
+WHERE trees.organisation_id = $1
+ORDER BY entry.sequence LIMIT $3;
+
+-- name: ledger_before
+-- Entries before a sequence, newest first, each with the hash before it.
+SELECT entry.tree_no, entry.sequence, entry.body, entry.hash, previous.hash AS previous_hash
+FROM trees
+JOIN ledger_entries AS entry ON entry.tree_no = trees.tree_no AND entry.sequence < $2
+LEFT JOIN ledger_entries AS previous ON previous.tree_no = entry.tree_no AND previous.sequence = entry.sequence - 1
+WHERE trees.organisation_id = $1
+ORDER BY entry.sequence DESC LIMIT $3;

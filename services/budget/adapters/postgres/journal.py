@@ -7,9 +7,9 @@ nothing was sent.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -21,11 +21,17 @@ from services.budget.domain.operations import AttemptId
 from services.budget.domain.recovery import adopt, apply_limits, holds_in, install_counters, missing_counters
 from services.budget.domain.tree import Counter, Draft, Tree, from_us, to_us
 from services.budget.domain.windows import rolling_since
-from services.budget.ports import ConfigStore
+from services.budget.ports import Claimed, ConfigStore, Doubtful, Fenced, Owned, Refused, StoreDown
 
+SECRET_BYTES = 32
+"""Of the key that signs a tree's leases."""
 CONNECTIONS_MAX = 8
 """Trees that can write at the same moment from one replica."""
 CONNECT_TIMEOUT_S = 1.0
+READ_PATIENCE_S = 2.0
+"""A store that takes longer to say what there is does not answer; nothing is lost by not listening any more."""
+WRITE_PATIENCE_S = 30.0
+"""What was sent may still become true, so it is waited for, long after its callers were told that nobody knows."""
 STATEMENT_TIMEOUT_MS = 20_000
 LOCK_TIMEOUT_MS = 3_000
 IDLE_IN_TRANSACTION_MS = 1_000
@@ -46,43 +52,7 @@ _LOST = (
 _REFUSED = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.DataCorruptedError)
 
 
-class Fenced(Exception):
-    """Another changed the tree since it was read; nothing was written."""
-
-
-class Refused(Exception):
-    """A constraint said no; nothing was written."""
-
-
-class Doubtful(Exception):
-    """Whether it was written is not known."""
-
-
-class StoreDown(Exception):
-    """The store cannot be reached; nothing was sent."""
-
-
-@dataclass(slots=True)
-class Claimed:
-    """A tree taken over."""
-
-    tree_no: int
-    epoch: int
-    tree: Tree
-    config_revision: int
-    now_us: int
-    """The database's time."""
-
-
-@dataclass(slots=True)
-class Owned:
-    """Another replica owns the tree."""
-
-    address: str
-    """Empty: its owner is not alive, or there is none."""
-
-
-class Journal:
+class PostgresJournal:
     """One replica's way to the store; shared by the owners of all its trees."""
 
     def __init__(self, dsn: str, schema: str, configs: ConfigStore) -> None:
@@ -107,9 +77,13 @@ class Journal:
         return True
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """A connection for the length of a block. Raises StoreDown if there is none; inside it, Doubtful."""
+    async def connection(self, patience_s: float = READ_PATIENCE_S) -> AsyncIterator[Any]:
+        """A connection for the length of a block. Raises StoreDown if there is none, Doubtful if it breaks inside.
+
+        After `patience_s` the socket is closed, without a cancel: a commit under way finishes or not.
+        """
         connection = await self._acquire()
+        giving_up = asyncio.get_running_loop().call_later(patience_s, connection.terminate)
         broken = True
         try:
             yield connection
@@ -120,9 +94,10 @@ class Journal:
             broken = False
             raise
         finally:
+            giving_up.cancel()
             assert self._pool is not None
             if broken and not connection.is_closed():
-                connection.terminate()  # closes the socket without a cancel: a commit under way finishes or not
+                connection.terminate()
             await self._pool.release(connection)
 
     async def _acquire(self) -> Any:
@@ -188,8 +163,15 @@ class Journal:
                 return Claimed(row["tree_no"], row["epoch"], tree, row["config_revision"], row["now_us"])
             owner = await connection.fetchrow(statements()["owner_of"], organisation_id)
             if owner is None:
-                return None
+                return await self._plant(connection, organisation_id)
             return Owned(owner["owner_address"] if owner["alive"] else "")
+
+    async def _plant(self, connection: Any, organisation_id: str) -> Owned | None:
+        """Makes the tree of an organisation that has none yet; the next claim finds it."""
+        if await self._configs.load_tree(connection, organisation_id, 0) is None:
+            return None
+        await connection.execute(statements()["new_tree"], organisation_id, secrets.token_bytes(SECRET_BYTES))
+        return Owned("")
 
     async def _read(self, connection: Any, row: Any, config: TreeConfig) -> Tree:
         tree_no = row["tree_no"]
@@ -257,7 +239,7 @@ class Journal:
 
     async def write(self, claimed: Claimed, draft: Draft) -> int:
         """Makes a batch true; returns the database's time. Raises Fenced, Refused, Doubtful or StoreDown."""
-        async with self.connection() as connection:
+        async with self.connection(WRITE_PATIENCE_S) as connection:
             try:
                 if draft.is_empty:
                     row = await connection.fetchrow(

@@ -1,0 +1,495 @@
+"""What BudgetService is asked and answers, from and to the contract's messages.
+
+These run for every operation, so they check by hand and build no value that nobody needs.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.budget.domain.operations import (
+    DIMENSIONS_MAX,
+    LEASE_DEFAULT_US,
+    LEASE_MAX_US,
+    RENEWALS_MAX,
+    Answer,
+    Ask,
+    CommitAndHoldAsk,
+    CommitAsk,
+    CommittedAndHeld,
+    ExtendAsk,
+    GetAsk,
+    Grant,
+    Headroom,
+    HoldAsk,
+    HoldView,
+    Receipt,
+    ReleaseAsk,
+    Released,
+    RenewAsk,
+    Renewed,
+    UsageCounts,
+)
+from services.budget.domain.tree import to_us
+from services.budget.errors import BudgetExhausted, RateLimited, RequestCeiling, Shortfall
+from services.chassis import status
+from services.chassis.call import Caller
+from services.kernel.errors import InvalidRequest, PermissionDenied, TurnpikeError
+from services.kernel.model_ref import ModelRef
+from services.kernel.money import AMOUNT_NANOS_MAX
+from services.kernel.pricing import TOKENS_MAX
+from turnpike.budget.v1 import budget_pb2 as pb
+from turnpike.common.v1 import error_pb2, money_pb2, principal_pb2, usage_pb2
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9\-_.:]{1,128}")
+TEXT_MAX = 64
+"""Of a dimension's name and value, and of ids of endpoints."""
+REASON_MAX = 128
+GROUPS_MAX = 32
+ATTEMPT_MAX = 2**31 - 1
+MODELS_REMEMBERED = 10_000
+
+_OUTCOMES = {
+    number: name.removeprefix("SETTLEMENT_OUTCOME_") for name, number in pb.SettlementOutcome.items()
+}
+_OUTCOMES[pb.SETTLEMENT_OUTCOME_UNSPECIFIED] = "SUCCEEDED"
+_REASONS = {name.removeprefix("ERROR_REASON_"): number for name, number in error_pb2.ErrorReason.items()}
+_COUNTS = {
+    name: position
+    for position, name in enumerate(
+        (
+            "input_tokens",
+            "output_tokens",
+            "cache_read_tokens",
+            "cache_write_tokens",
+            "cache_write_long_tokens",
+            "reasoning_tokens",
+            "input_audio_tokens",
+            "output_audio_tokens",
+            "input_image_tokens",
+            "billed_tool_calls",
+        )
+    )
+}
+_models: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCaller(Caller):
+    """A tenant's key that runs model calls of its own."""
+
+    organisation_id: str
+    team_id: str
+    project_id: str
+    key_id: str
+    user_id: str
+
+
+# ---- asked -----------------------------------------------------------------------------------------------------------
+
+
+def from_pb_operation(operation: pb.ApplyOperation, caller: Caller) -> tuple[str, Ask]:
+    """The organisation and what is asked of its tree; raises InvalidRequest or PermissionDenied."""
+    kind = operation.WhichOneof("operation")
+    if kind == "hold":
+        return from_pb_hold(operation.hold, caller)
+    if kind == "commit":
+        return from_pb_commit(operation.commit, caller)
+    if kind == "commit_and_hold":
+        return from_pb_commit_and_hold(operation.commit_and_hold, caller)
+    if kind == "release":
+        return from_pb_release(operation.release, caller)
+    if kind == "extend_amount":
+        return from_pb_extend(operation.extend_amount, caller)
+    if kind == "renew_lease":
+        return from_pb_renew(operation.renew_lease, caller)
+    raise InvalidRequest.of("operation", "is required")
+
+
+def from_pb_hold(request: pb.HoldRequest, caller: Caller) -> tuple[str, HoldAsk]:
+    """A hold of a worst case."""
+    organisation_id, request_id, attempt = _key(request.key, caller)
+    if not request.HasField("terms"):
+        raise InvalidRequest.of("terms", "is required")
+    return organisation_id, _hold(request.terms, organisation_id, request_id, attempt, caller)
+
+
+def _hold(
+    terms: pb.HoldTerms, organisation_id: str, request_id: str, attempt: int, caller: Caller
+) -> HoldAsk:
+    team_id, project_id, key_id, user_id = _principal(terms.principal, organisation_id, caller)
+    model = terms.model
+    if model not in _models:
+        _check_model(model)
+    groups = tuple(terms.model_groups)
+    if len(groups) > GROUPS_MAX:
+        raise InvalidRequest.of("terms.model_groups", f"has more than {GROUPS_MAX} groups")
+    input_tokens, output_tokens = terms.input_tokens_bound, terms.output_tokens_bound
+    if not (0 <= input_tokens <= TOKENS_MAX and 0 <= output_tokens <= TOKENS_MAX):
+        raise InvalidRequest.of("terms", f"has a token bound that is not between 0 and {TOKENS_MAX}")
+    amount = _amount(terms.amount, "terms.amount") if terms.HasField("amount") else None
+    endpoint_id = terms.endpoint_id
+    if len(endpoint_id) > TEXT_MAX:
+        raise InvalidRequest.of("terms.endpoint_id", f"has more than {TEXT_MAX} characters")
+    return HoldAsk(
+        request_id,
+        attempt,
+        caller.name,
+        isinstance(caller, KeyCaller),
+        team_id,
+        project_id,
+        key_id,
+        user_id,
+        model,
+        groups,
+        amount,
+        input_tokens,
+        output_tokens,
+        terms.price_revision,
+        _lease(terms.lease, "terms.lease") if terms.HasField("lease") else LEASE_DEFAULT_US,
+        endpoint_id,
+        _dimensions(terms.dimensions, "terms.dimensions") if terms.dimensions else _NO_DIMENSIONS,
+        _digest(terms),
+    )
+
+
+_NO_DIMENSIONS: Mapping[str, str] = {}
+
+
+def from_pb_commit(request: pb.CommitRequest, caller: Caller) -> tuple[str, CommitAsk]:
+    """A settlement."""
+    organisation_id, request_id, attempt = _key(request.key, caller)
+    return organisation_id, _commit(request.settlement, request_id, attempt, request.lease, caller)
+
+
+def _commit(
+    settlement: pb.Settlement, request_id: str, attempt: int, lease: str, caller: Caller
+) -> CommitAsk:
+    usage = _usage(settlement.usage) if settlement.HasField("usage") else None
+    if len(settlement.vendor_request_id) > 256 or len(settlement.endpoint_id) > TEXT_MAX:
+        raise InvalidRequest.of(
+            "settlement", "names an endpoint or a vendor's request by a text that is too long"
+        )
+    outcome = _OUTCOMES.get(settlement.outcome)
+    if outcome is None:
+        raise InvalidRequest.of("settlement.outcome", "is not known")
+    return CommitAsk(
+        request_id,
+        attempt,
+        caller.name,
+        lease,
+        _amount(settlement.cost, "settlement.cost") if settlement.HasField("cost") else None,
+        usage,
+        outcome,
+        settlement.endpoint_id,
+        settlement.vendor_request_id,
+        _dimensions(settlement.dimensions, "settlement.dimensions")
+        if settlement.dimensions
+        else _NO_DIMENSIONS,
+        settlement.witness,
+        settlement.cost_from_vendor,
+        _digest(settlement),
+    )
+
+
+def from_pb_release(request: pb.ReleaseRequest, caller: Caller) -> tuple[str, ReleaseAsk]:
+    """A release."""
+    organisation_id, request_id, attempt = _key(request.key, caller)
+    if len(request.reason) > REASON_MAX:
+        raise InvalidRequest.of("reason", f"has more than {REASON_MAX} characters")
+    return organisation_id, ReleaseAsk(request_id, attempt, caller.name, request.lease, request.reason)
+
+
+def from_pb_commit_and_hold(request: pb.CommitAndHoldRequest, caller: Caller) -> tuple[str, CommitAndHoldAsk]:
+    """A settlement and the next hold."""
+    organisation_id, request_id, attempt = _key(request.key, caller)
+    if not request.HasField("next_terms"):
+        raise InvalidRequest.of("next_terms", "is required")
+    if request.next_attempt == attempt or request.next_attempt < 1:
+        raise InvalidRequest.of("next_attempt", "is the number of another attempt, from 1")
+    settle: CommitAsk | ReleaseAsk
+    match request.WhichOneof("settle"):
+        case "commit":
+            settle = _commit(request.commit, request_id, attempt, "", caller)
+        case "release_reason":
+            settle = ReleaseAsk(request_id, attempt, caller.name, "", request.release_reason[:REASON_MAX])
+        case _:
+            raise InvalidRequest.of("settle", "is required: commit or release_reason")
+    hold = _hold(request.next_terms, organisation_id, request_id, request.next_attempt, caller)
+    return organisation_id, CommitAndHoldAsk(settle, hold)
+
+
+def from_pb_extend(request: pb.ExtendAmountRequest, caller: Caller) -> tuple[str, ExtendAsk]:
+    """An extension of the amount."""
+    organisation_id, request_id, attempt = _key(request.key, caller)
+    if request.extension < 1:
+        raise InvalidRequest.of("extension", "is a number from 1")
+    if not 0 <= request.output_tokens <= TOKENS_MAX:
+        raise InvalidRequest.of("output_tokens", f"is not between 0 and {TOKENS_MAX}")
+    amount = _amount(request.amount, "amount") if request.HasField("amount") else None
+    return organisation_id, ExtendAsk(
+        request_id, attempt, caller.name, request.extension, amount, request.output_tokens
+    )
+
+
+def from_pb_renew(request: pb.RenewLeaseRequest, caller: Caller) -> tuple[str, RenewAsk]:
+    """More time for holds."""
+    if not 0 < len(request.keys) <= RENEWALS_MAX:
+        raise InvalidRequest.of("keys", f"names 1 to {RENEWALS_MAX} attempts")
+    keys = [_key(key, caller) for key in request.keys]
+    organisations = {organisation_id for organisation_id, _, _ in keys}
+    if len(organisations) != 1:
+        raise InvalidRequest.of("keys", "are of more than one organisation")
+    lease_us = _lease(request.lease, "lease") if request.HasField("lease") else LEASE_DEFAULT_US
+    attempts = [(request_id, attempt) for _, request_id, attempt in keys]
+    return organisations.pop(), RenewAsk(attempts, caller.name, lease_us)
+
+
+def from_pb_get(request: pb.GetHoldRequest, caller: Caller) -> tuple[str, GetAsk]:
+    """A question about a hold; services of ours may see all, a key its own."""
+    organisation_id, request_id, attempt = _key(request.key, caller)
+    return organisation_id, GetAsk(request_id, attempt, caller.name if isinstance(caller, KeyCaller) else "")
+
+
+def _key(key: principal_pb2.AttemptKey, caller: Caller) -> tuple[str, str, int]:
+    organisation_id = key.organisation_id
+    if isinstance(caller, KeyCaller):
+        if organisation_id not in ("", caller.organisation_id):
+            raise PermissionDenied("a key of that organisation")
+        organisation_id = caller.organisation_id
+    elif not organisation_id:
+        raise InvalidRequest.of("key.organisation_id", "is required")
+    if not REQUEST_ID.fullmatch(key.request_id):
+        raise InvalidRequest.of(
+            "key.request_id", "is not 1 to 128 characters out of letters, digits and -_.:"
+        )
+    if key.attempt < 1:
+        raise InvalidRequest.of("key.attempt", "is a number from 1")
+    return organisation_id, key.request_id, key.attempt
+
+
+def _principal(
+    principal: principal_pb2.Principal, organisation_id: str, caller: Caller
+) -> tuple[str, str, str, str]:
+    if isinstance(caller, KeyCaller):
+        return caller.team_id, caller.project_id, caller.key_id, principal.user_id or caller.user_id
+    if principal.organisation_id not in ("", organisation_id):
+        raise InvalidRequest.of("terms.principal", "is of another organisation than the attempt")
+    if not principal.key_id:
+        raise InvalidRequest.of("terms.principal", "is required")
+    return principal.team_id, principal.project_id, principal.key_id, principal.user_id
+
+
+def _check_model(model: str) -> None:
+    try:
+        ModelRef.parse(model)
+    except ValueError as wrong:
+        raise InvalidRequest.of("terms.model", str(wrong)) from wrong
+    if len(_models) < MODELS_REMEMBERED:
+        _models.add(model)
+
+
+def _amount(money: money_pb2.Money, field: str) -> int:
+    if money.currency_code not in ("", "USD"):
+        raise InvalidRequest.of(field, "is not in USD")
+    if not 0 <= money.nanos <= AMOUNT_NANOS_MAX:
+        raise InvalidRequest.of(field, f"is not between 0 and {AMOUNT_NANOS_MAX} nanos")
+    return money.nanos
+
+
+def _lease(lease: Duration, field: str) -> int:
+    lease_us = lease.seconds * 1_000_000 + lease.nanos // 1000
+    if not 0 < lease_us <= LEASE_MAX_US:
+        raise InvalidRequest.of(field, "is more than 0 and at most an hour")
+    return lease_us
+
+
+def _dimensions(dimensions: Mapping[str, str], field: str) -> dict[str, str]:
+    if len(dimensions) > DIMENSIONS_MAX:
+        raise InvalidRequest.of(field, f"has more than {DIMENSIONS_MAX} entries")
+    for name, value in dimensions.items():
+        if not name or len(name) > TEXT_MAX or len(value) > TEXT_MAX:
+            raise InvalidRequest.of(
+                field, f"has a name or value that is empty or longer than {TEXT_MAX} characters"
+            )
+    return dict(sorted(dimensions.items()))
+
+
+def _usage(usage: usage_pb2.Usage) -> UsageCounts:
+    counts: list[int | None] = [None] * len(_COUNTS)
+    for descriptor, count in usage.ListFields():
+        if descriptor.name == "source":
+            continue
+        if not 0 <= count <= TOKENS_MAX:
+            raise InvalidRequest.of(
+                f"settlement.usage.{descriptor.name}", f"is not between 0 and {TOKENS_MAX}"
+            )
+        counts[_COUNTS[descriptor.name]] = count
+    return (*counts, usage.source)
+
+
+def _digest(message: Message) -> str:
+    return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=12).hexdigest()
+
+
+# ---- answered --------------------------------------------------------------------------------------------------------
+
+
+def to_pb_result(
+    operation_id: int, outcome: Answer | TurnpikeError, organisation_id: str = ""
+) -> pb.ApplyResult:
+    """The result of an operation in a batch."""
+    kind = type(outcome)
+    if kind is Grant:
+        return pb.ApplyResult(operation_id=operation_id, hold=pb.HoldResponse(grant=to_pb_grant(outcome)))  # type: ignore[arg-type]
+    if kind is Receipt:
+        receipt = to_pb_receipt(outcome)  # type: ignore[arg-type]
+        return pb.ApplyResult(operation_id=operation_id, commit=pb.CommitResponse(receipt=receipt))
+    match outcome:
+        case Released():
+            return pb.ApplyResult(operation_id=operation_id, release=to_pb_released(outcome))
+        case CommittedAndHeld():
+            return pb.ApplyResult(
+                operation_id=operation_id, commit_and_hold=to_pb_committed_and_held(outcome)
+            )
+        case Renewed():
+            return pb.ApplyResult(
+                operation_id=operation_id, renew_lease=to_pb_renewed(outcome, organisation_id)
+            )
+        case TurnpikeError():
+            return pb.ApplyResult(operation_id=operation_id, refusal=to_pb_refusal(outcome))
+    raise AssertionError(f"no result is made of {kind}")
+
+
+def to_pb_extended(operation_id: int, outcome: Grant) -> pb.ApplyResult:
+    """The result of an extension in a batch."""
+    grant = to_pb_grant(outcome)
+    return pb.ApplyResult(operation_id=operation_id, extend_amount=pb.ExtendAmountResponse(grant=grant))
+
+
+def to_pb_grant(grant: Grant) -> pb.HoldGrant:
+    """A granted hold."""
+    return pb.HoldGrant(
+        amount=money_pb2.Money(nanos=grant.amount),
+        lease_expires_at=_timestamp(grant.lease_expires_us),
+        ledger_sequence=grant.sequence,
+        lease=grant.lease,
+        headroom=[to_pb_headroom(each) for each in grant.headroom],
+        price_revision=grant.price_revision,
+    )
+
+
+def to_pb_headroom(headroom: Headroom) -> pb.BudgetHeadroom:
+    """What a budget has left."""
+    return pb.BudgetHeadroom(
+        budget_id=headroom.budget_id,
+        display_name=headroom.display_name,
+        unit=headroom.unit,  # type: ignore[arg-type]
+        limit=headroom.limit,
+        left=headroom.left,
+        resets_at=None if headroom.resets_at_us is None else _timestamp(headroom.resets_at_us),
+    )
+
+
+def to_pb_receipt(receipt: Receipt) -> pb.SettlementReceipt:
+    """What a settlement did."""
+    return pb.SettlementReceipt(
+        charged=money_pb2.Money(nanos=receipt.charged),
+        overage=money_pb2.Money(nanos=receipt.overage),
+        released=money_pb2.Money(nanos=receipt.released),
+        unconfirmed=receipt.unconfirmed,
+        corrected=receipt.corrected,
+        ledger_sequence=receipt.sequence,
+        headroom=[to_pb_headroom(each) for each in receipt.headroom],
+    )
+
+
+def to_pb_released(released: Released) -> pb.ReleaseResponse:
+    """What was freed."""
+    return pb.ReleaseResponse(
+        released=money_pb2.Money(nanos=released.released), ledger_sequence=released.sequence
+    )
+
+
+def to_pb_committed_and_held(answer: CommittedAndHeld) -> pb.CommitAndHoldResponse:
+    """The receipt and the next hold, or why there is none."""
+    response = pb.CommitAndHoldResponse(receipt=to_pb_receipt(answer.receipt))
+    if answer.grant is not None:
+        response.grant.CopyFrom(to_pb_grant(answer.grant))
+    else:
+        assert isinstance(answer.refusal, TurnpikeError)
+        response.refusal.CopyFrom(to_pb_refusal(answer.refusal))
+    return response
+
+
+def to_pb_renewed(renewed: Renewed, organisation_id: str) -> pb.RenewLeaseResponse:
+    """Until when leases run, and which holds are not open."""
+    return pb.RenewLeaseResponse(
+        lease_expires_at=_timestamp(renewed.lease_expires_us),
+        not_open=[
+            principal_pb2.AttemptKey(organisation_id=organisation_id, request_id=request_id, attempt=attempt)
+            for request_id, attempt in renewed.not_open
+        ],
+    )
+
+
+def to_pb_hold_view(view: HoldView) -> pb.GetHoldResponse:
+    """A hold."""
+    return pb.GetHoldResponse(
+        state=view.state,  # type: ignore[arg-type]
+        grant=to_pb_grant(view.grant),
+        receipt=None if view.receipt is None else to_pb_receipt(view.receipt),
+    )
+
+
+def to_pb_refusal(error: TurnpikeError) -> pb.Refusal:
+    """An error inside a batch."""
+    refusal = pb.Refusal(
+        reason=_REASONS[error.reason],
+        message=error.message,
+        metadata=error.metadata,
+    )
+    if isinstance(error, BudgetExhausted | RateLimited | RequestCeiling):
+        refusal.budget_failure.CopyFrom(to_pb_budget_failure(error.shortfalls))
+    if error.retry_after_s is not None:
+        refusal.retry_after.FromMicroseconds(round(error.retry_after_s * 1e6))
+    return refusal
+
+
+def to_pb_budget_failure(shortfalls: Sequence[Shortfall]) -> error_pb2.BudgetFailure:
+    """Every budget that has no room."""
+    return error_pb2.BudgetFailure(
+        shortfalls=[
+            error_pb2.BudgetShortfall(
+                budget_id=each.budget_id,
+                display_name=each.display_name,
+                subject=each.subject,
+                model_scope=each.model_scope,
+                unit=int(each.unit),  # type: ignore[arg-type]
+                limit=each.limit,
+                spent=each.spent,
+                held=each.held,
+                overage=each.overage,
+                asked=each.asked,
+                left=each.left,
+                resets_at=None if each.resets_at is None else _timestamp(to_us(each.resets_at)),
+            )
+            for each in shortfalls
+        ]
+    )
+
+
+@status.details.register(BudgetExhausted)
+@status.details.register(RateLimited)
+@status.details.register(RequestCeiling)
+def _budget_failure_details(error: BudgetExhausted | RateLimited | RequestCeiling) -> list[Message]:
+    return [to_pb_budget_failure(error.shortfalls)]
+
+
+def _timestamp(at_us: int) -> Timestamp:
+    return Timestamp(seconds=at_us // 1_000_000, nanos=at_us % 1_000_000 * 1000)

@@ -1,0 +1,466 @@
+"""The fenced owner of a tree: decides in memory, writes a batch at a time, answers once the journal has it.
+
+    idle ──asked──▶ claim (epoch + 1, read the tree) ──▶ serving: decide a batch → write it → answer
+      ▲                    │ another owns it                  │ fenced: read what changed, decide again, or step down
+      └──── step down ◀────┘                                  │ in doubt: forget, claim again, look up, decide again
+
+One batch is under way at a time; what comes meanwhile is the next one. A commit under way is never cancelled: a caller
+who goes away changes nothing. When Postgres does not answer, whoever asks is told at once (StoreUnavailable) and the
+next one to ask finds out whether it is back.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from services.budget.domain.decide import decide, expire
+from services.budget.domain.operations import (
+    Answer,
+    Ask,
+    AttemptId,
+    CommitAndHoldAsk,
+    CommitAsk,
+    ExtendAsk,
+    GetAsk,
+    HoldAsk,
+    ReleaseAsk,
+    RenewAsk,
+)
+from services.budget.domain.tree import Tree
+from services.budget.errors import NotOwner
+from services.budget.failpoints import AFTER_WRITE, BEFORE_WRITE, Failpoints
+from services.budget.ports import Claimed, Doubtful, Fenced, Journal, Owned, Refused, StoreDown
+from services.kernel.errors import (
+    DeadlineExceeded,
+    Internal,
+    NotFound,
+    OutcomeUnknown,
+    Overloaded,
+    StoreUnavailable,
+    TurnpikeError,
+)
+from services.kernel.ids import IncidentId
+
+log = structlog.get_logger()
+
+BATCH_MAX = 1000
+"""Operations decided in one statement: more only makes the first of them wait."""
+QUEUED_MAX = 20_000
+"""Operations that wait for one tree; beyond it nobody would be answered in time."""
+PATIENCE_S = 2.0
+"""How long a batch may be under way before its callers are told that nobody knows."""
+TRIES_MAX = 6
+"""How often a batch is decided again before its callers are told."""
+RETRY_PAUSE_S = 0.05
+CAUTIOUS_US = 30_000_000
+"""How long after a claim unknown attempts are looked up before they hold: callers repeat what the last owner heard."""
+EXPIRY_GRACE_US = 2_000_000
+"""After a claim, leases end this much later at the earliest: their holders could not speak meanwhile."""
+CHECKPOINT_ENTRIES = 50_000
+"""A new owner reads at most about so many entries, in about half a second."""
+SWEEP_EVERY = 256
+"""Batches between looks for windows that are over."""
+
+Outcome = Answer | TurnpikeError
+
+
+@dataclass(slots=True)
+class Parcel:
+    """Operations of one organisation that came together, and where their outcomes go."""
+
+    asks: Sequence[Ask]
+    deadlines: Sequence[float]
+    """Moments of time.monotonic(); an operation that is late already is not begun."""
+    done: Callable[[Sequence[Outcome]], None]
+    """Called once, in the event loop; it must not raise."""
+
+
+@dataclass(slots=True)
+class DatabaseClock:
+    """The database's time, by this process's monotonic clock: no wall clock here is asked."""
+
+    offset_us: int = 0
+
+    def set(self, now_us: int) -> None:
+        """The database has just said what time it is."""
+        self.offset_us = now_us - time.monotonic_ns() // 1000
+
+    def now_us(self) -> int:
+        """Microseconds since 1970."""
+        return time.monotonic_ns() // 1000 + self.offset_us
+
+
+@dataclass
+class Identity:
+    """This replica, as others see it."""
+
+    replica_id: str
+    address: str
+
+
+class TreeOwner:
+    """Serves one organisation's tree for as long as this replica owns it."""
+
+    def __init__(
+        self,
+        organisation_id: str,
+        journal: Journal,
+        identity: Identity,
+        failpoints: Failpoints,
+        lease: "Lease",
+    ) -> None:
+        self._organisation_id = organisation_id
+        self._journal = journal
+        self._identity = identity
+        self._failpoints = failpoints
+        self._lease = lease
+        self._clock = DatabaseClock()
+        self._queue: deque[Parcel] = deque()
+        self._queued = 0
+        self._work = asyncio.Event()
+        self._claimed: Claimed | None = None
+        self._stuck = False
+        self._cautious_until_us = 0
+        self._checkpoint_at = 0
+        self._checkpointing: asyncio.Task[None] | None = None
+        self._batches = 0
+        self._closing = False
+        self._task = asyncio.create_task(self._run(), name=f"owner of {organisation_id}")
+        self._idle_since = time.monotonic()
+
+    @property
+    def owns(self) -> bool:
+        """Whether the tree is in memory here."""
+        return self._claimed is not None
+
+    def is_idle(self, seconds: float) -> bool:
+        """Whether nobody has asked for so long and nothing is open."""
+        claimed = self._claimed
+        busy = self._queue or (claimed is not None and claimed.tree.holds)
+        return not busy and time.monotonic() - self._idle_since > seconds
+
+    def submit(self, parcel: Parcel) -> None:
+        """Queues operations; they are decided in the order they came."""
+        if self._stuck or self._closing:
+            refusal = StoreUnavailable("postgres") if self._stuck else NotOwner(self._organisation_id, "")
+            parcel.done([refusal] * len(parcel.asks))
+            return
+        if self._queued >= QUEUED_MAX:
+            parcel.done(
+                [Overloaded(f"operations that wait for one organisation: {QUEUED_MAX}")] * len(parcel.asks)
+            )
+            return
+        self._queue.append(parcel)
+        self._queued += len(parcel.asks)
+        self._work.set()
+
+    async def close(self) -> None:
+        """Finishes what was asked, remembers what is open, and gives up the tree."""
+        self._closing = True
+        self._work.set()
+        await self._task
+        if self._checkpointing is not None:
+            await asyncio.gather(self._checkpointing, return_exceptions=True)
+        if self._claimed is not None:
+            tree = self._claimed.tree
+            await _quietly(
+                self._journal.save_checkpoint(self._claimed, tree.sequence, list(tree.open_sequences()))
+            )
+            self._claimed = None
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await self._wait()
+            if self._closing and not self._queue:
+                return
+            parcels = self._take()
+            try:
+                await self._turn(parcels)
+            except Exception:
+                # A fault of ours: nobody may wait for ever, and nothing half decided may stay.
+                log.exception("a batch failed", organisation_id=self._organisation_id)
+                self._forget()
+                self._answer_all(parcels, Internal(IncidentId.new()))
+
+    async def _wait(self) -> None:
+        """Waits for work, or for the next lease to end."""
+        if self._queue or self._closing:
+            return
+        self._work.clear()
+        timeout = None
+        if self._claimed is not None:
+            due_us = self._claimed.tree.next_expiry_us()
+            if due_us is not None:
+                timeout = max(0.001, (due_us - self._clock.now_us()) / 1e6)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._work.wait()
+        except TimeoutError:
+            return
+
+    def _take(self) -> list[Parcel]:
+        parcels, operations = [], 0
+        while self._queue and operations < BATCH_MAX:
+            parcel = self._queue.popleft()
+            operations += len(parcel.asks)
+            parcels.append(parcel)
+        self._queued -= operations
+        if parcels:
+            self._idle_since = time.monotonic()
+        return parcels
+
+    async def _turn(self, parcels: list[Parcel]) -> None:
+        """Decides parcels, writes them, and answers; tries again while that may help."""
+        sent, refused = False, 0
+        faults: dict[tuple[int, int], TurnpikeError] = {}
+        for tries in range(TRIES_MAX):
+            if tries and not parcels:
+                return
+            try:
+                claimed = await self._ensure()
+            except TurnpikeError as error:
+                if isinstance(error, StoreUnavailable) and sent:
+                    error = OutcomeUnknown("budget")
+                self._answer_all(parcels, error)
+                return
+            try:
+                await self._look_up(claimed, parcels, everything=refused > 0)
+                outcomes = self._decide(claimed.tree, parcels, faults, begun=sent)
+            except (Doubtful, StoreDown):
+                self._forget()
+                continue
+            self._failpoints.reached(BEFORE_WRITE)
+            sent = True
+            try:
+                await self._write(claimed, parcels)  # may answer them, and leave none
+            except Fenced:
+                claimed.tree.take_back()
+                sent = False
+                if not await self._catch_up(claimed):
+                    self._forget()
+                continue
+            except Refused as why:
+                log.warning("the store refused a batch", organisation_id=self._organisation_id, why=str(why))
+                self._forget()
+                sent, refused = False, refused + 1
+                if refused > 1:
+                    await self._one_by_one(parcels)
+                    return
+                continue
+            except (Doubtful, StoreDown) as why:
+                log.warning("a batch is in doubt", organisation_id=self._organisation_id, why=str(why))
+                self._forget()
+                await asyncio.sleep(RETRY_PAUSE_S)
+                continue
+            self._failpoints.reached(AFTER_WRITE)
+            claimed.tree.keep()
+            for parcel, answers in zip(list(parcels), outcomes, strict=False):
+                parcel.done(answers)
+            self._look_after(claimed)
+            return
+        self._answer_all(parcels, OutcomeUnknown("budget") if sent else StoreUnavailable("postgres"))
+
+    async def _one_by_one(self, parcels: list[Parcel]) -> None:
+        """A batch that the store refuses twice holds something it will never take: finds it, and answers the rest."""
+        for parcel in parcels:
+            outcomes: list[Outcome] = []
+            alone = len(parcels) == 1 and len(parcel.asks) == 1
+            if alone:
+                parcel.done([Internal(IncidentId.new())])
+                return
+            for ask, deadline in zip(parcel.asks, parcel.deadlines, strict=True):
+                await self._turn([Parcel([ask], [deadline], outcomes.extend)])
+            parcel.done(outcomes)
+
+    def _decide(
+        self,
+        tree: Tree,
+        parcels: list[Parcel],
+        faults: dict[tuple[int, int], TurnpikeError],
+        *,
+        begun: bool,
+    ) -> list[list[Outcome]]:
+        """The outcomes of all operations, in a new batch."""
+        while True:
+            tree.begin(self._clock.now_us())
+            expire(tree)
+            now = time.monotonic()
+            outcomes: list[list[Outcome]] = []
+            try:
+                for number, parcel in enumerate(parcels):
+                    answers: list[Outcome] = []
+                    for position, ask in enumerate(parcel.asks):
+                        if faults and (number, position) in faults:
+                            answers.append(faults[number, position])
+                        elif parcel.deadlines[position] < now and not begun:
+                            answers.append(DeadlineExceeded("the operation", begun=False))
+                        else:
+                            try:
+                                answers.append(decide(tree, ask))
+                            except TurnpikeError as refusal:
+                                answers.append(refusal)
+                    outcomes.append(answers)
+            except Exception:
+                # A fault of ours in one operation must not take the others with it.
+                incident = IncidentId.new()
+                log.exception("an operation failed", organisation_id=self._organisation_id, error_id=incident)
+                tree.take_back()
+                faults[len(outcomes), len(answers)] = Internal(incident)
+                continue
+            return outcomes
+
+    # ---- the store ---------------------------------------------------------------------------------------------------
+
+    async def _ensure(self) -> Claimed:
+        """The tree, claimed if it is not here yet. Raises NotOwner, NotFound or StoreUnavailable."""
+        if self._claimed is not None:
+            return self._claimed
+        if not self._lease.held:
+            raise StoreUnavailable("postgres")
+        try:
+            found = await self._claim()
+            if isinstance(found, Owned) and not found.address:
+                found = await self._claim()  # its owner has just left, or the tree has just been planted
+        except (StoreDown, Doubtful) as down:
+            raise StoreUnavailable("postgres") from down
+        if found is None:
+            raise NotFound("organisation", self._organisation_id)
+        if isinstance(found, Owned):
+            raise NotOwner(self._organisation_id, found.address)
+        self._clock.set(found.now_us)
+        found.tree.expiry_grace_us = found.now_us + EXPIRY_GRACE_US
+        self._cautious_until_us = found.now_us + CAUTIOUS_US
+        self._checkpoint_at = found.tree.sequence + CHECKPOINT_ENTRIES
+        self._claimed = found
+        log.info(
+            "owns",
+            organisation_id=self._organisation_id,
+            epoch=found.epoch,
+            sequence=found.tree.sequence,
+            open_holds=len(found.tree.holds),
+        )
+        return found
+
+    async def _claim(self) -> Claimed | Owned | None:
+        return await self._journal.claim(
+            self._organisation_id, self._identity.replica_id, self._identity.address
+        )
+
+    def _forget(self) -> None:
+        self._claimed = None
+
+    async def _catch_up(self, claimed: Claimed) -> bool:
+        try:
+            return await self._journal.catch_up(claimed)
+        except (StoreDown, Doubtful):
+            return False
+
+    async def _look_up(self, claimed: Claimed, parcels: list[Parcel], *, everything: bool) -> None:
+        """Brings what these operations speak of into memory, where it may be in the ledger alone."""
+        tree = claimed.tree
+        cautious = everything or self._clock.now_us() < self._cautious_until_us
+        unknown: set[AttemptId] = set()
+        for parcel in parcels:
+            for ask in parcel.asks:
+                _unknown(tree, ask, unknown, cautious=cautious)
+        if unknown:
+            await self._journal.look_up(claimed, list(unknown))
+        missing = {
+            no
+            for parcel in parcels
+            for ask in parcel.asks
+            if (key := _settles(ask)) is not None
+            and (held := tree.settled.get(key)) is not None
+            and held.unconfirmed
+            for _, numbers in held.legs_numbers
+            for no in numbers
+            if no not in tree.counters
+        }
+        if missing:
+            await self._journal.look_up_counters(claimed, list(missing))
+
+    async def _write(self, claimed: Claimed, parcels: list[Parcel]) -> None:
+        """Writes the batch under way. If that takes long its callers are told, and it is waited for all the same."""
+        writing = asyncio.create_task(self._journal.write(claimed, claimed.tree.draft))
+        done, _ = await asyncio.wait((writing,), timeout=PATIENCE_S)
+        if not done:
+            log.warning("a batch takes long", organisation_id=self._organisation_id)
+            self._stuck = True
+            self._answer_all(parcels, OutcomeUnknown("budget"))
+            self._answer_all(list(self._queue), StoreUnavailable("postgres"))
+            self._queue.clear()
+            self._queued = 0
+            parcels.clear()
+            try:
+                await asyncio.wait((writing,))
+            finally:
+                self._stuck = False
+        self._clock.set(writing.result())
+
+    def _answer_all(self, parcels: Sequence[Parcel], outcome: TurnpikeError) -> None:
+        for parcel in parcels:
+            parcel.done([outcome] * len(parcel.asks))
+
+    def _look_after(self, claimed: Claimed) -> None:
+        """What is done now and then between batches."""
+        tree = claimed.tree
+        self._batches += 1
+        if self._batches % SWEEP_EVERY == 0:
+            tree.sweep(tree.now_us)
+        idle = self._checkpointing is None or self._checkpointing.done()
+        if tree.sequence >= self._checkpoint_at and idle:
+            self._checkpoint_at = tree.sequence + CHECKPOINT_ENTRIES
+            save = self._journal.save_checkpoint(claimed, tree.sequence, list(tree.open_sequences()))
+            self._checkpointing = asyncio.create_task(_quietly(save))
+
+
+@dataclass
+class Lease:
+    """Whether this replica may claim trees: others see it alive."""
+
+    held_until: float = field(default=0.0)
+
+    @property
+    def held(self) -> bool:
+        """Whether others still see this replica alive, by the caution of our own clock."""
+        return time.monotonic() < self.held_until
+
+
+async def _quietly(work: "asyncio.Future[None] | object") -> None:
+    """Does what is only a help: if the store is away it is done another time."""
+    try:
+        await work  # type: ignore[misc]
+    except (StoreDown, Doubtful, Refused) as why:
+        log.warning("a checkpoint was not saved", why=str(why))
+
+
+def _settles(ask: Ask) -> AttemptId | None:
+    if isinstance(ask, CommitAndHoldAsk):
+        ask = ask.settle
+    return (ask.request_id, ask.attempt) if isinstance(ask, CommitAsk | ReleaseAsk) else None
+
+
+def _unknown(tree: Tree, ask: Ask, unknown: set[AttemptId], *, cautious: bool) -> None:
+    """Adds the attempts that `ask` speaks of, that are not in memory and may be in the ledger."""
+    match ask:
+        case HoldAsk():
+            if not cautious:
+                return  # a used id of long ago is found by the ledger's key, and then looked up
+            keys: Sequence[AttemptId] = ((ask.request_id, ask.attempt),)
+        case CommitAndHoldAsk():
+            _unknown(tree, ask.settle, unknown, cautious=cautious)
+            _unknown(tree, ask.hold, unknown, cautious=cautious)
+            return
+        case CommitAsk() | ReleaseAsk() | ExtendAsk() | GetAsk():
+            keys = ((ask.request_id, ask.attempt),)
+        case RenewAsk():
+            return
+    for key in keys:
+        if key not in tree.holds and key not in tree.settled:
+            unknown.add(key)
