@@ -17,7 +17,7 @@ class BudgetSettings(AdminSettings, ServiceSettings):
         "TURNPIKE_LISTEN",
         address,
         "Where the gRPC server listens; port 0 takes a free one.",
-        default=Address("127.0.0.1", 50051),
+        default=Address("127.0.0.1", 50052),
     )
     advertise: Address | None = env(
         "TURNPIKE_BUDGET_ADVERTISE",
