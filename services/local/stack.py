@@ -155,7 +155,7 @@ def _services(
     addresses = {f"TURNPIKE_{name.upper()}_ADDRESS": f"{ports.LOOPBACK}:{chosen[name]}" for name in SERVICES}
     own: dict[str, dict[str, str]] = {
         "budget": {
-            "TURNPIKE_ADVERTISE": f"{ports.LOOPBACK}:{chosen['budget']}",
+            "TURNPIKE_BUDGET_ADVERTISE": f"{ports.LOOPBACK}:{chosen['budget']}",
             "TURNPIKE_BOOTSTRAP_ADMIN_TOKEN": state.secret(OPERATOR_SECRET, "tpa_"),
         },
     }
