@@ -1,0 +1,1 @@
+"""Holds, budgets and the ledger as values and pure decisions."""
