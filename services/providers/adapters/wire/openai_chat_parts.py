@@ -46,10 +46,9 @@ def reasoning_of(message: Mapping[str, Any], provider: str) -> ReasoningPart | N
         return None
     if not thought:
         thought = "".join(text(obj(d).get("text")) or text(obj(d).get("summary")) for d in details)
-    part = ReasoningPart(text=thought)
+    part = ReasoningPart(text=thought, provider=provider)
     if details:
         part.signature = encode(details)
-        part.provider = provider
     return part
 
 

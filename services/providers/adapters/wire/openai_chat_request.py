@@ -284,7 +284,7 @@ def _assistant(message: content_pb2.Message, provider: str, dialect: Dialect) ->
             case "tool_call":
                 calls.append(_call(part.tool_call, dialect))
             case "reasoning" if part.reasoning.provider in ("", provider):
-                if dialect.reasoning_back and part.reasoning.text:
+                if part.reasoning.text:
                     thoughts.append(part.reasoning.text)
                 if dialect.reasoning_details_back and part.reasoning.signature:
                     details.extend(_details(part.reasoning.signature))
@@ -297,8 +297,11 @@ def _assistant(message: content_pb2.Message, provider: str, dialect: Dialect) ->
         turn["refusal"] = "".join(refusals)
     if calls:
         turn["tool_calls"] = calls
-    if thoughts and calls:
+    if thoughts and calls and dialect.reasoning_back:
         turn[dialect.reasoning_back] = "".join(thoughts)
+    if thoughts and dialect.thinking_back:
+        thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "".join(thoughts)}]}
+        turn["content"] = [thinking, *({"type": "text", "text": said} for said in texts)]
     if details:
         turn["reasoning_details"] = details
     if message.name:
@@ -307,11 +310,14 @@ def _assistant(message: content_pb2.Message, provider: str, dialect: Dialect) ->
 
 
 def _call(call: content_pb2.ToolCall, dialect: Dialect) -> dict[str, Any]:
-    return {
+    made: dict[str, Any] = {
         "id": dialect.tool_ids.translate(call.id),
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments_json or "{}"},
     }
+    if call.signature and dialect.signatures_back:
+        made["extra_content"] = {"google": {"thought_signature": call.signature.decode("utf-8", "replace")}}
+    return made
 
 
 def _details(signature: bytes) -> list[Any]:

@@ -72,7 +72,7 @@ def _parts(message: Mapping[str, Any], provider: str) -> list[Part]:
             case "text":
                 parts.append(Part(text=content_pb2.TextPart(text=piece)))
             case "reasoning":
-                parts.append(Part(reasoning=content_pb2.ReasoningPart(text=piece)))
+                parts.append(Part(reasoning=content_pb2.ReasoningPart(text=piece, provider=provider)))
             case "refusal":
                 parts.append(Part(refusal=content_pb2.TextPart(text=piece)))
             case _:

@@ -191,7 +191,11 @@ def _add_content(
                 case "text":
                     deltas.append(ChoiceDelta(index=index, text=piece))
                 case "reasoning":
-                    deltas.append(ChoiceDelta(index=index, reasoning=content_pb2.ReasoningPart(text=piece)))
+                    deltas.append(
+                        ChoiceDelta(
+                            index=index, reasoning=content_pb2.ReasoningPart(text=piece, provider=provider)
+                        )
+                    )
                 case "refusal":
                     state.refused = True
                     deltas.append(ChoiceDelta(index=index, refusal=piece))

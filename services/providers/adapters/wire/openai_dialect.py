@@ -56,6 +56,10 @@ class Dialect:
     """Takes `reasoning_effort`."""
     reasoning_back: str = ""
     """Name under which reasoning text is sent back in a tool loop. Empty: reasoning is left out."""
+    thinking_back: bool = False
+    """Takes its own reasoning back as parts of the content (Mistral)."""
+    signatures_back: bool = False
+    """Wants the proofs of tool calls back (Gemini)."""
     reasoning_details_back: bool = False
     """Sends `reasoning_details`, which must come back as they were (OpenRouter)."""
     top_k: bool = False
