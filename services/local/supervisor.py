@@ -7,6 +7,7 @@ footprint in the state folder lets the next start end it first.
 """
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ BACKOFF_MAX_S = 10.0
 STEADY_S = 20.0  # who served this long starts with a short pause again
 POLL_S = 0.02  # readiness is a file or an answer; nothing announces it
 LOG_TAIL_LINES = 12
+LOG_FRAME = frozenset(("event", "level", "timestamp", "service", "exception"))  # of no use in an obituary
 
 
 class ComponentFailed(RuntimeError):
@@ -162,5 +164,19 @@ def _manner(status: int) -> str:
 def _obituary(child: Child, status: int) -> str:
     """Say how a child ended that never served, with the last lines of its log."""
     log = child.spec.log
-    tail = "\n".join(f"  {line}" for line in log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    tail = "\n".join(f"  {_readable(line)}" for line in lines)
     return f"{child.spec.name} ended ({_manner(status)}) before it served. {log} ends with:\n{tail}"
+
+
+def _readable(line: str) -> str:
+    """Return a line of a service's JSON log as a person reads it; any other line as it is."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict) or "event" not in entry:
+        return line
+    cause = str(entry.get("exception", "")).strip().rpartition("\n")[2]  # a traceback ends with what happened
+    facts = [f"{name}={value}" for name, value in entry.items() if name not in LOG_FRAME]
+    return " ".join(filter(None, [str(entry["event"]), *facts, f"({cause})" if cause else ""]))
