@@ -70,4 +70,18 @@ format: $(INSTALLED)  ## Write protos and Python in the house's form
 types: $(INSTALLED)  ## mypy --strict over everything we wrote
 	$(BIN)/mypy services tests tools clients/python/turnpike_client
 
-.PHONY: run up clean help install lock gen baseline breaking lint format types
+# ---- proof -----------------------------------------------------------------------------------------------------------
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
+
+test: $(INSTALLED)  ## What a change must pass: style, types, contracts, and every test that is not slow
+	$(MAKE) --no-print-directory lint types
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long and not chaos and not bench"
+
+test-long: $(INSTALLED)  ## The tests that take minutes each
+	$(PYTEST) -m long
+
+chaos: $(INSTALLED)  ## Kill and stop real processes, and look whether the ledger is still right
+	$(PYTEST) -m chaos
+
+.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long chaos
