@@ -25,7 +25,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-ENCODER = msgspec.json.Encoder()
+
+def _plain(value: object) -> str:
+    """Ids are text with a type; nothing else of ours belongs into an entry."""
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"an entry holds no {type(value).__name__}")
+
+
+ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 DECODER = msgspec.json.Decoder()
 
 GENESIS = b""

@@ -176,7 +176,9 @@ FOR UPDATE OF counters;
 
 -- name: adjust_counters
 -- Books by hand; what is spent above the ceiling raises it.
-UPDATE counters SET spent = spent + move.spent, ceiling = greatest(ceiling, held + spent + move.spent)
+UPDATE counters SET
+    spent = counters.spent + move.spent,
+    ceiling = greatest(counters.ceiling, counters.held + counters.spent + move.spent)
 FROM unnest($2::integer[], $3::bigint[]) AS move (no, spent)
 WHERE tree_no = $1 AND counters.no = move.no;
 

@@ -112,11 +112,11 @@ CREATE TABLE outbox (
 );
 
 -- Fails the statement, and with it the batch, where a figure is not what the owner expects.
-CREATE FUNCTION expect_equal(found bigint, expected bigint, what text) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION expect_equal(counted bigint, expected bigint, what text) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
-    IF found IS DISTINCT FROM expected THEN
-        RAISE EXCEPTION 'expected % %, found %', expected, what, found USING ERRCODE = 'data_corrupted';
+    IF counted IS DISTINCT FROM expected THEN
+        RAISE EXCEPTION 'expected % %, found %', expected, what, counted USING ERRCODE = 'data_corrupted';
     END IF;
-    RETURN found;
+    RETURN counted;
 END
 $$;
