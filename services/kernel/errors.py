@@ -1,11 +1,11 @@
 """Errors that know their facts: the class fixes what kind of failure it is, an instance says what happened.
 
     @dataclass(eq=False)
-    class ModelUnknown(TurnpikeError):
+    class ModelNotFound(TurnpikeError):
         \"\"\"The caller named a model that the catalogue does not have.\"\"\"
 
         category = Category.NOT_FOUND
-        reason = "MODEL_UNKNOWN"
+        reason = "MODEL_NOT_FOUND"
         model: ModelRef
 
         @property
