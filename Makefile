@@ -68,7 +68,7 @@ format: $(INSTALLED)  ## Write protos and Python in the house's form
 	$(BIN)/ruff format .
 
 types: $(INSTALLED)  ## mypy --strict over everything we wrote
-	$(BIN)/mypy services tests tools clients/python/turnpike_client
+	$(BIN)/mypy services tests tools bench clients/python/turnpike_client
 
 # ---- proof -----------------------------------------------------------------------------------------------------------
 PYTEST := $(BIN)/python -m pytest
@@ -84,4 +84,7 @@ test-long: $(INSTALLED)  ## The tests that take minutes each
 chaos: $(INSTALLED)  ## Kill and stop real processes, and look whether the ledger is still right
 	$(PYTEST) -m chaos
 
-.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long chaos
+bench: $(INSTALLED)  ## What a request costs on the whole road, beside a gRPC echo and other gateways
+	$(BIN)/python -m bench.road $(BENCH)
+
+.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long chaos bench

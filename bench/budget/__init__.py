@@ -1,0 +1,1 @@
+"""Measures the budget service: pairs of hold and commit, end to end, on this machine."""

@@ -1,0 +1,299 @@
+"""`make bench`: CPU per request, added latency and memory of the whole road, beside a gRPC echo and other gateways.
+
+CPU is that of every process of the gateway, Postgres and Redis included, divided by the requests of the run; the load
+generator's and the mock vendor's are left out. Runs of all contenders alternate, so that what else the machine does
+hits all of them alike; the report gives medians. A run of ours counts only if the ledger has one commit, analytics one
+usage entry and one decision for each request.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import aiohttp
+import grpc
+import uvloop
+
+from bench.road import peers
+from bench.road.load import Ask, Load, run
+from bench.road.processes import Group
+from bench.road.stack import SERVICES, Stack, stack
+from services.chassis.channel import Remote, connect
+from turnpike.analytics.v1 import analytics_pb2 as analytics
+from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
+from turnpike.common.v1 import content_pb2 as content
+from turnpike.router.v1 import router_pb2 as router
+from turnpike.router.v1.router_pb2_grpc import RouterServiceStub
+
+STREAM_TOKENS = 100
+DEADLINE_S = 30.0
+SETTLE_TIMEOUT_S = 30.0  # analytics reads the ledger's tail; a run ends when it has caught up
+
+
+@dataclass
+class Contender:
+    """One gateway and its way of being asked."""
+
+    name: str
+    groups: tuple[Group, ...]
+    unary: Ask
+    stream: Ask
+    settled: Callable[[], Awaitable[None]] | None = None
+    """Waits until everything that the requests so far cause is done, and raises if it is not what it should be."""
+    loads: dict[str, list[tuple[Load, dict[str, float]]]] = field(default_factory=dict)
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU so far, by group."""
+        return {group.name: group.cpu_s() for group in self.groups}
+
+    async def measure(self, case: str, ask: Ask, callers: int, requests: int) -> None:
+        """One run; remembered with the CPU that each group used per request, in milliseconds."""
+        before = self.cpu_s()
+        load = await run(ask, callers=callers, requests=requests)
+        if self.settled is not None:
+            await self.settled()
+        after = self.cpu_s()
+        used = {name: (after[name] - before[name]) / requests * 1000 for name in after}
+        self.loads.setdefault(case, []).append((load, used))
+
+
+def _request() -> router.GenerateRequest:
+    message = content.Message(
+        role=content.ROLE_USER,
+        parts=[content.Part(text=content.TextPart(text="Say hello to the whole town."))],
+    )
+    return router.GenerateRequest(
+        model="auto", input=content.GenerationInput(messages=[message], max_output_tokens=256)
+    )
+
+
+class Books:
+    """Counts what our own requests left behind, and compares."""
+
+    def __init__(self, running: Stack, remote: Remote) -> None:
+        self._stack = running
+        self._remote = remote
+        self._stub = AnalyticsServiceStub(remote.channel)
+        self.asked = 0
+
+    async def settled(self) -> None:
+        """Waits for analytics; raises if there is not one usage entry and one decision for each request."""
+        scope = analytics.UsageScope(organisation_id=self._stack.tenant.organisation_id)
+        span = analytics.TimeRange()
+        getattr(span, "from").seconds = 1
+        entries = decisions = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                while True:
+                    query = analytics.QueryUsageRequest(scope=scope, range=span)
+                    usage = await self._remote.unary(self._stub.QueryUsage, query, timeout_s=DEADLINE_S)
+                    entries = usage.totals.attempts
+                    decisions = await self._decisions(scope)
+                    if entries >= self.asked and decisions >= self.asked:
+                        break
+                    await asyncio.sleep(0.2)
+        if (entries, decisions) != (self.asked, self.asked):
+            raise RuntimeError(
+                f"{self.asked} requests left {entries} usage entries and {decisions} decisions"
+            )
+
+    async def _decisions(self, scope: analytics.UsageScope) -> int:
+        found, token = 0, ""
+        while True:
+            request = analytics.ListDecisionsRequest(scope=scope, page_size=500, page_token=token)
+            page = await self._remote.unary(self._stub.ListDecisions, request, timeout_s=DEADLINE_S)
+            found, token = found + len(page.decisions), page.next_page_token
+            if not token:
+                return found
+
+
+@asynccontextmanager
+async def _ours(upstream: str, ratio: float, folder: Path) -> AsyncIterator[Contender]:
+    environment = {"TURNPIKE_TRACE_RATIO": str(ratio), "TURNPIKE_ACCESS_LOG": "failures"}
+    collector = await _Collector.start()
+    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.port}"
+    async with (
+        stack(folder, upstream, environment) as running,
+        grpc.aio.insecure_channel(running.router) as channel,
+        connect("analytics", running.addresses["analytics"], token=running.tenant.admin_token) as remote,
+    ):
+        stub = RouterServiceStub(channel)
+        metadata = (("authorization", f"Bearer {running.tenant.key}"),)
+        books = Books(running, remote)
+        request = _request()
+
+        async def unary() -> None:
+            answer = await stub.Generate(request, metadata=metadata, timeout=DEADLINE_S)
+            books.asked += 1
+            assert answer.choices[0].message.parts[0].text.text
+
+        async def stream() -> None:
+            deltas, finished = 0, False
+            async for event in stub.StreamGenerate(
+                router.StreamGenerateRequest(request=request), metadata=metadata, timeout=DEADLINE_S
+            ):
+                deltas += event.HasField("delta")
+                finished = event.HasField("finished")
+            books.asked += 1
+            assert finished
+            assert deltas >= STREAM_TOKENS
+
+        groups = (running.services, running.postgres, running.redis)
+        yield Contender(f"Turnpike, traces {ratio:g}", groups, unary, stream, books.settled)
+    await collector.stop()
+
+
+class _Collector:
+    """Takes traces and throws them away: sending them is part of what is measured, keeping them is not."""
+
+    def __init__(self, server: grpc.aio.Server, port: int) -> None:
+        self._server = server
+        self.port = port
+
+    @classmethod
+    async def start(cls) -> "_Collector":
+        async def export(request: bytes, context: object) -> bytes:
+            return b""
+
+        server = grpc.aio.server()
+        handler = grpc.method_handlers_generic_handler(
+            "opentelemetry.proto.collector.trace.v1.TraceService",
+            {"Export": grpc.unary_unary_rpc_method_handler(export)},
+        )
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return cls(server, port)
+
+    async def stop(self) -> None:
+        await self._server.stop(0)
+
+
+@asynccontextmanager
+async def _echo() -> AsyncIterator[Contender]:
+    async with (
+        _printing_its_port("bench.road.echo") as (pid, port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/bench.Echo/Echo")
+        stream_echo: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+            "/bench.Echo/Stream"
+        )
+        body = _request().SerializeToString()
+
+        async def unary() -> None:
+            await echo(body, timeout=DEADLINE_S)
+
+        async def stream() -> None:
+            async for _ in stream_echo(bytes([STREAM_TOKENS]), timeout=DEADLINE_S):
+                pass
+
+        yield Contender("grpc.aio echo (floor)", (Group("echo", (pid,)),), unary, stream)
+
+
+@asynccontextmanager
+async def _peer(name: str, upstream: str) -> AsyncIterator[Contender]:
+    start = {"litellm": peers.litellm, "portkey": peers.portkey}[name]
+    connector = aiohttp.TCPConnector(limit=0)
+    async with start(upstream) as peer, aiohttp.ClientSession(connector=connector) as session:
+        yield Contender(
+            peer.name,
+            (Group(peer.name, (peer.pid,)),),
+            lambda: peer.ask(session, stream=False),
+            lambda: peer.ask(session, stream=True),
+        )
+
+
+@asynccontextmanager
+async def _printing_its_port(module: str, *arguments: str) -> AsyncIterator[tuple[int, int]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield process.pid, int(await process.stdout.readline())
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _report(contenders: list[Contender]) -> None:
+    cases = list(contenders[0].loads)
+    for case in cases:
+        print(f"\n{case}")
+        print(f"  {'':24}{'CPU ms/request':>16}{'p50 ms':>9}{'p99 ms':>9}{'per s':>8}   of which")
+        for contender in contenders:
+            runs = contender.loads[case]
+            cpu = median(sum(used.values()) for _, used in runs)
+            parts = {name: median(used[name] for _, used in runs) for name in runs[0][1]}
+            split = (
+                ", ".join(f"{name} {value:.2f}" for name, value in parts.items()) if len(parts) > 1 else ""
+            )
+            print(
+                f"  {contender.name:24}{cpu:16.2f}{median(load.median_ms for load, _ in runs):9.1f}"
+                f"{median(load.latency_ms(0.99) for load, _ in runs):9.1f}"
+                f"{median(load.per_second for load, _ in runs):8.0f}   {split}"
+            )
+    print("\nmemory after the runs, MB of PSS")
+    for contender in contenders:
+        memory = ", ".join(f"{group.name} {group.pss_mb():.0f}" for group in contender.groups if group.pids)
+        print(f"  {contender.name:24}{memory}")
+
+
+async def _main(options: argparse.Namespace) -> None:
+    async with contextlib.AsyncExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="turnpike-bench-")))
+        _, port = await opened.enter_async_context(
+            _printing_its_port("bench.road.upstream", "--tokens", str(STREAM_TOKENS))
+        )
+        upstream = f"http://127.0.0.1:{port}"
+        contenders = [
+            await opened.enter_async_context(_ours(upstream, ratio, folder / f"ratio-{ratio:g}"))
+            for ratio in options.trace_ratios
+        ]
+        contenders.append(await opened.enter_async_context(_echo()))
+        for name in options.peers:
+            try:
+                contenders.append(await opened.enter_async_context(_peer(name, upstream)))
+            except peers.PeerMissing as missing:
+                print(f"left out: {missing}")
+        for contender in contenders:
+            await run(contender.unary, callers=8, requests=200)  # caches, connections, compiled code
+            await run(contender.stream, callers=4, requests=20)
+            if contender.settled is not None:
+                await contender.settled()
+        for _ in range(options.runs):
+            for contender in contenders:
+                await contender.measure("unary, 1 at a time", contender.unary, 1, options.requests // 8)
+                await contender.measure("unary, 32 at a time", contender.unary, 32, options.requests)
+                await contender.measure(
+                    f"stream of {STREAM_TOKENS} tokens, 32 at a time",
+                    contender.stream,
+                    32,
+                    options.requests // 8,
+                )
+        print(
+            f"services: {', '.join(SERVICES)}, one process each; Postgres with fsync; medians of {options.runs} runs"
+        )
+        _report(contenders)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(prog="python -m bench.road", description=__doc__)
+    parser.add_argument("--requests", type=int, default=2000, help="requests of a run at 32 at a time")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--trace-ratios", type=float, nargs="+", default=[0.1, 1.0])
+    parser.add_argument("--peers", nargs="*", default=["litellm", "portkey"], choices=["litellm", "portkey"])
+    uvloop.run(_main(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
