@@ -4,14 +4,12 @@ A `Shape` says which fields of a message a caller may give at the making and cha
 check of a field is the same both times, and an update mask can name nothing else. All that is wrong is said at once.
 """
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -20,9 +18,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.budget.domain.checks import Checks
 from services.budget.domain.entities import REFUSE_UNKNOWN_PRICES, EntityState, KeyPermission, Role
 from services.budget.domain.kinds import Kind
-from services.budget.use_cases.access import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from services.budget.use_cases.entities import Fields, Update
+from services.kernel.errors import InvalidRequest
 from services.kernel.ids import Id, OrganisationId, ProjectId, RequestId, TeamId, UserId, UserPseudonym
+from services.kernel.pages import page_key, page_rows, page_token
 
 Reader = Callable[[Checks, str, Any], Any]
 """Reads a field's value at a path: what is wrong is noted, what is right is given back in our types."""
@@ -166,19 +165,6 @@ ADMIN_TOKEN_SHAPE = Shape(
 
 
 # ---- requests --------------------------------------------------------------------------------------------------------
-class Changing(Protocol):
-    """A request that changes something."""
-
-    request_id: str
-
-
-class Paging(Protocol):
-    """A request for a page."""
-
-    page_size: int
-    page_token: str
-
-
 def from_pb_new(request: Any, shape: Shape) -> Fields:
     """The fields of an entity that is to be made."""
     checks = Checks()
@@ -237,9 +223,21 @@ def from_pb_etag(etag: str) -> int | None:
     return int(etag) if etag.isascii() and etag.isdigit() and len(etag) < 19 else 0
 
 
-def check_request_id(checks: Checks, request: Changing) -> None:
-    """Notes a request id that is missing or malformed."""
+def check_request_id(checks: Checks, request: Any) -> None:
+    """Notes a request id that is missing or malformed, and text that no store can hold."""
     checks.id("request_id", RequestId, request.request_id)
+    check_text(checks, request)
+
+
+def check_text(checks: Checks, message: Message, path: str = "") -> None:
+    """Notes text with a NUL character, wherever it is: no store can hold it."""
+    for field, value in message.ListFields():
+        for index, item in enumerate(value if field.is_repeated else [value]):
+            here = f"{path}{field.name}" + (f"[{index}]" if field.is_repeated else "")
+            if isinstance(item, Message):
+                check_text(checks, item, f"{here}.")
+            elif isinstance(item, str) and "\x00" in item:
+                checks.wrong(here, "must not have a NUL character")
 
 
 def _check_role_scope(checks: Checks, read: Fields) -> None:
@@ -273,21 +271,22 @@ def content_hash(request: Message) -> bytes:
 
 
 # ---- pages -----------------------------------------------------------------------------------------------------------
-def from_pb_page(checks: Checks, request: Paging) -> tuple[str, int]:
+def from_pb_page(checks: Checks, request: Any) -> tuple[str, int]:
     """After which id a page begins, and how many it has at most."""
-    checks.require(0 <= request.page_size <= PAGE_SIZE_MAX, "page_size", f"must be 0 to {PAGE_SIZE_MAX}")
-    after = ""
-    if request.page_token:
-        try:
-            after = base64.b64decode(request.page_token, altchars=b"-_", validate=True).decode("ascii")
-        except (binascii.Error, UnicodeDecodeError):
-            checks.wrong("page_token", "is not one that an earlier answer had")
-    return after, request.page_size or PAGE_SIZE_DEFAULT
+    check_text(checks, request)
+    try:
+        key = page_key(request.page_token, 1) or ("",)
+        if not (key[0].isascii() and key[0].isprintable()):
+            raise InvalidRequest.of("page_token", "is not the next_page_token of this list")
+        return key[0], page_rows(request.page_size)
+    except InvalidRequest as wrong:
+        checks.found.extend(wrong.violations)
+        return "", 1
 
 
 def to_pb_page_token(last_id: str, *, more: bool) -> str:
     """The token of the page after `last_id`; empty if there is none."""
-    return base64.urlsafe_b64encode(last_id.encode()).decode() if more else ""
+    return page_token([last_id]) if more else ""
 
 
 # ---- times -----------------------------------------------------------------------------------------------------------

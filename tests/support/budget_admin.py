@@ -148,7 +148,8 @@ class Tenant:
 
 
 async def make_tenant(api: Api, name: str) -> Tenant:
-    """An organisation with a team, a project, a user, a key, and a budget on each of the first three."""
+    """An organisation with a team, a project, a user, a key, and budgets: one on the first
+    two each, two on the project."""
     organisation = (
         await api.CreateOrganisation(
             pb.CreateOrganisationRequest(
@@ -189,6 +190,7 @@ async def make_tenant(api: Api, name: str) -> Tenant:
     for subject in (
         BudgetSubject(organisation_id=organisation.organisation_id),
         BudgetSubject(team_id=team.team_id),
+        BudgetSubject(project_id=project.project_id),
         BudgetSubject(project_id=project.project_id),
     ):
         budget = Budget(

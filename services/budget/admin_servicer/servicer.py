@@ -1,18 +1,21 @@
 """BudgetAdminService as one servicer."""
 
 from services.budget.admin_ports import AdminStore
+from services.budget.admin_servicer.audit import AuditRpcs
 from services.budget.admin_servicer.budgets import BudgetRpcs
 from services.budget.admin_servicer.entities import EntityRpcs
 from services.budget.admin_servicer.keys import KeyRpcs
+from services.budget.admin_servicer.limits import LimitRpcs
 from services.budget.admin_servicer.prices import PriceRpcs
 from services.budget.use_cases.budgets import Budgets
 from services.budget.use_cases.entities import Entities
 from services.budget.use_cases.keys import AdminTokens, Keys
+from services.budget.use_cases.limits import Limits
 from services.budget.use_cases.prices import Prices
 from services.kernel.clock import Clock
 
 
-class BudgetAdminServicer(EntityRpcs, KeyRpcs, BudgetRpcs, PriceRpcs):
+class BudgetAdminServicer(EntityRpcs, KeyRpcs, BudgetRpcs, LimitRpcs, PriceRpcs, AuditRpcs):
     """All of it over one store."""
 
     def __init__(self, store: AdminStore, clock: Clock) -> None:
@@ -20,4 +23,6 @@ class BudgetAdminServicer(EntityRpcs, KeyRpcs, BudgetRpcs, PriceRpcs):
         EntityRpcs.__init__(self, entities, clock)
         KeyRpcs.__init__(self, entities, Keys(store), AdminTokens(store), clock)
         BudgetRpcs.__init__(self, entities, Budgets(store, clock), clock)
+        LimitRpcs.__init__(self, entities, Limits(store), clock)
+        AuditRpcs.__init__(self, store)
         PriceRpcs.__init__(self, Prices(store, clock), clock)

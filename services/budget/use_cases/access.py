@@ -7,9 +7,6 @@ from services.budget.domain.roles import RULES, Reach, Scope, Verdict, judge
 from services.kernel.errors import NotFound, PermissionDenied
 from services.kernel.ids import OrganisationId
 
-PAGE_SIZE_DEFAULT = 100
-PAGE_SIZE_MAX = 1000
-
 
 def permit(call: AdminCall, scope: Scope, label: str, entity_id: str) -> None:
     """Returns if the caller may; raises NotFound for what he may not see, PermissionDenied for what he may not do."""

@@ -57,6 +57,8 @@ class PostgresReads:
         self._config = config
 
     async def find(self, kind: Kind[E], entity_id: str) -> E | None:
+        if not kind.id_type.pattern.fullmatch(entity_id):
+            return None
         row = await self._connection.fetchrow(statements()[f"find_{kind.name}"], entity_id)
         return None if row is None else from_row(row, kind.entity)
 
@@ -119,8 +121,16 @@ class PostgresWrites(PostgresReads):
         self._limits: dict[str, list[StoredBudget]] = defaultdict(list)
 
     async def find(self, kind: Kind[E], entity_id: str) -> E | None:
+        if not kind.id_type.pattern.fullmatch(entity_id):
+            return None
         row = await self._connection.fetchrow(statements()[f"lock_{kind.name}"], entity_id)
         return None if row is None else from_row(row, kind.entity)
+
+    async def standings(self, budgets: Sequence[StoredBudget], now: datetime) -> list[Standing]:
+        """With the tree locked, so that they stand like this until the change ends."""
+        for budget in budgets:
+            await self._connection.fetchrow(statements()["lock_tree"], str(budget.organisation_id))
+        return await super().standings(budgets, now)
 
     async def insert(self, kind: Kind[E], entity: E) -> None:
         try:
