@@ -276,8 +276,6 @@ class Tree:
         self.expiries: list[tuple[int, int, AttemptId]] = []
         self.expiry_grace_us = 0
         """No lease ends before this moment: callers that waited for the tree may still speak."""
-        self.cautious = False
-        """True: look unknown attempts up before holding, because callers repeat what they asked of the last owner."""
         self.draft: Draft = Draft(self, 0, 0)
         self._paths: dict[tuple[object, ...], Path] = {}
         self._by_subject: dict[tuple[SubjectKind, str], list[Slot]] = {}

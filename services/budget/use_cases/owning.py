@@ -56,8 +56,6 @@ PATIENCE_S = 2.0
 TRIES_MAX = 6
 """How often a batch is decided again before its callers are told."""
 RETRY_PAUSE_S = 0.05
-CAUTIOUS_US = 30_000_000
-"""How long after a claim unknown attempts are looked up before they hold: callers repeat what the last owner heard."""
 EXPIRY_GRACE_US = 2_000_000
 """After a claim, leases end this much later at the earliest: their holders could not speak meanwhile."""
 CHECKPOINT_ENTRIES = 50_000
@@ -124,7 +122,6 @@ class TreeOwner:
         self._work = asyncio.Event()
         self._claimed: Claimed | None = None
         self._stuck = False
-        self._cautious_until_us = 0
         self._checkpoint_at = 0
         self._checkpointing: asyncio.Task[None] | None = None
         self._batches = 0
@@ -217,7 +214,7 @@ class TreeOwner:
 
     async def _turn(self, parcels: list[Parcel]) -> None:
         """Decides parcels, writes them, and answers; tries again while that may help."""
-        sent, refused = False, 0
+        sent, refused = False, 0  # sent: a batch with these may have become true
         faults: dict[tuple[int, int], TurnpikeError] = {}
         for tries in range(TRIES_MAX):
             if tries and not parcels:
@@ -335,7 +332,6 @@ class TreeOwner:
             raise NotOwner(self._organisation_id, found.address)
         self._clock.set(found.now_us)
         found.tree.expiry_grace_us = found.now_us + EXPIRY_GRACE_US
-        self._cautious_until_us = found.now_us + CAUTIOUS_US
         self._checkpoint_at = found.tree.sequence + CHECKPOINT_ENTRIES
         self._claimed = found
         log.info(
@@ -364,11 +360,10 @@ class TreeOwner:
     async def _look_up(self, claimed: Claimed, parcels: list[Parcel], *, everything: bool) -> None:
         """Brings what these operations speak of into memory, where it may be in the ledger alone."""
         tree = claimed.tree
-        cautious = everything or self._clock.now_us() < self._cautious_until_us
         unknown: set[AttemptId] = set()
         for parcel in parcels:
             for ask in parcel.asks:
-                _unknown(tree, ask, unknown, cautious=cautious)
+                _unknown(tree, ask, unknown, everything=everything)
         if unknown:
             await self._journal.look_up(claimed, list(unknown))
         missing = {
@@ -446,16 +441,16 @@ def _settles(ask: Ask) -> AttemptId | None:
     return (ask.request_id, ask.attempt) if isinstance(ask, CommitAsk | ReleaseAsk) else None
 
 
-def _unknown(tree: Tree, ask: Ask, unknown: set[AttemptId], *, cautious: bool) -> None:
+def _unknown(tree: Tree, ask: Ask, unknown: set[AttemptId], *, everything: bool) -> None:
     """Adds the attempts that `ask` speaks of, that are not in memory and may be in the ledger."""
     match ask:
         case HoldAsk():
-            if not cautious:
-                return  # a used id of long ago is found by the ledger's key, and then looked up
+            if not everything:
+                return  # a used id of long ago is found by the ledger's key; then everything is looked up
             keys: Sequence[AttemptId] = ((ask.request_id, ask.attempt),)
         case CommitAndHoldAsk():
-            _unknown(tree, ask.settle, unknown, cautious=cautious)
-            _unknown(tree, ask.hold, unknown, cautious=cautious)
+            _unknown(tree, ask.settle, unknown, everything=everything)
+            _unknown(tree, ask.hold, unknown, everything=everything)
             return
         case CommitAsk() | ReleaseAsk() | ExtendAsk() | GetAsk():
             keys = ((ask.request_id, ask.attempt),)

@@ -19,7 +19,7 @@ from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, 
 from services.budget.domain.entries import decoded, text
 from services.budget.domain.operations import AttemptId
 from services.budget.domain.recovery import adopt, apply_limits, holds_in, install_counters, missing_counters
-from services.budget.domain.tree import Counter, Draft, Tree, from_us, to_us
+from services.budget.domain.tree import SETTLED_KEPT, Counter, Draft, Tree, from_us, to_us
 from services.budget.domain.windows import rolling_since
 from services.budget.ports import Claimed, ConfigStore, Doubtful, Fenced, Owned, Refused, StoreDown
 
@@ -192,6 +192,8 @@ class PostgresJournal:
         install_counters(tree, map(_counter, rows), now_us)
         checkpoint = await connection.fetchrow(statements()["checkpoint_of"], tree_no)
         after, still_open = (checkpoint["sequence"], checkpoint["open_sequences"]) if checkpoint else (0, [])
+        # Somewhat more than what is open: callers repeat what they asked of the last owner.
+        after = min(after, tree.sequence - SETTLED_KEPT)
         entries = await connection.fetch(statements()["bodies_since"], tree_no, after, still_open)
         holds = holds_in(entry["body"] for entry in entries)
         missing = missing_counters(tree, holds.values())
