@@ -1,6 +1,7 @@
 """`turnpike up`: starts the local stack and keeps it until Ctrl-C."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable
@@ -15,7 +16,9 @@ from services.cli.ask import ask_and_show, show_error
 from services.cli.report import ConsoleReporter
 from services.kernel.errors import TurnpikeError
 from services.local.demo import Demo, ensure_demo
-from services.local.stack import OPERATOR_SECRET, SERVICES, Stack, compose
+from services.local.price_list import bring_list_prices
+from services.local.prices import import_list_prices
+from services.local.stack import OPERATOR_SECRET, SERVICES, SUPERVISOR, Stack, compose
 from services.local.state import AlreadyRunning, StateFolder, default_folder
 from services.local.supervisor import ComponentFailed, Supervisor
 from turnpike_client import AsyncTurnpike
@@ -61,7 +64,9 @@ async def _run(state: StateFolder, console: Console, *, demo: bool, once: bool) 
         _say(console, f"[yellow]·[/] {note}")
     supervisor = Supervisor(state, stack.stages, ConsoleReporter(console))
     try:
-        if not await _unless(stop, supervisor.start()):
+        if not await _unless(stop, supervisor.start()) or not await _unless(stop, _set_prices(state, stack)):
+            return 0
+        if not await _unless(stop, _price_models(state, stack)):
             return 0
         _say(console, "[bold green]ready[/]")
         failed = False
@@ -96,6 +101,28 @@ async def _unless(stop: asyncio.Event, work: Awaitable[object]) -> bool:
     finally:
         stopping.cancel()
         working.cancel()
+
+
+async def _set_prices(state: StateFolder, stack: Stack) -> None:
+    """Give every model of the catalogue its list price, unless it has one."""
+    ours, operator = state.secret(f"{SUPERVISOR}-token"), state.secret(OPERATOR_SECRET)
+    async with (
+        connect("providers", stack.address("providers"), token=ours) as providers,
+        connect("budget", stack.address("budget"), token=operator) as budget,
+    ):
+        await bring_list_prices(providers, budget)
+
+
+async def _price_models(state: StateFolder, stack: Stack) -> None:
+    """Put the catalogue's list prices into the price book. A failure is told at the first request: nothing is free."""
+    async with (
+        connect(
+            "providers", stack.address("providers"), token=state.secret("router-token", "tps_")
+        ) as providers,
+        connect("budget", stack.address("budget"), token=state.secret(OPERATOR_SECRET)) as budget,
+    ):
+        with contextlib.suppress(TurnpikeError):
+            await import_list_prices(providers, budget)
 
 
 async def _show_demo(state: StateFolder, stack: Stack, console: Console) -> bool:

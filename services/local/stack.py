@@ -33,6 +33,7 @@ SERVICES = tuple(name for stage in SERVICE_STAGES for name in stage)
 MODELS = ("model-express", "model-economy")
 MODEL_SECRET = "model-server-key"
 ENDPOINTS_VARIABLE = "TURNPIKE_ENDPOINTS_FILE"
+SUPERVISOR = "local"  # the name by which the services know us
 OPERATOR_SECRET = "operator-token"  # the first admin token, which makes all others
 QUEUE_PER_SLOT = 4  # a model server lets requests wait; more than this many would wait for minutes
 ECONOMY_TOKENS_PER_SECOND = 20  # about a quarter of what one core gives at full speed
@@ -144,7 +145,7 @@ def _model_name(component: str) -> str:
 
 def _identities(state: StateFolder) -> dict[str, str]:
     """Return the tokens by which the services know each other; each gets its own besides, see `_services`."""
-    tokens = [f"{name}={state.secret(f'{name}-token', 'tps_')}" for name in SERVICES]
+    tokens = [f"{name}={state.secret(f'{name}-token', 'tps_')}" for name in (*SERVICES, SUPERVISOR)]
     return {"TURNPIKE_SERVICE_TOKENS": ",".join(tokens)}
 
 

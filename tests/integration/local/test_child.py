@@ -11,7 +11,7 @@ import pytest
 
 from services.local import files
 from services.local.child import ChildSpec, Footprint, end_leftover, launch, pid_alive, running
-from tests.integration.local.stack_process import until
+from tests.support.stack_process import until
 
 # A parent that starts one tied child, prints its pid, and waits to be killed.
 PARENT = """

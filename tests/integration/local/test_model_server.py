@@ -13,7 +13,7 @@ import pytest
 
 from services.local.child import ChildSpec, running
 from services.local.model_server import KEY_VARIABLE
-from tests.integration.local.stack_process import until
+from tests.support.stack_process import until
 
 PACE = 20.0
 pytestmark = pytest.mark.timeout(120)

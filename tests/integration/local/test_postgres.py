@@ -14,7 +14,7 @@ from services.local import ports, postgres
 from services.local.child import running
 from services.local.identity import Identity
 from services.local.postgres import LocalPostgres, PostgresError, serving, sweep
-from tests.integration.local.stack_process import until
+from tests.support.stack_process import until
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it is about dropping it")
 

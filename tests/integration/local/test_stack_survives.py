@@ -17,7 +17,7 @@ from services.local import ports
 from services.local.postgres import LocalPostgres
 from services.local.stack import DEFAULT_PORTS
 from services.local.state import StateFolder
-from tests.integration.local.stack_process import StackProcess, stack, until
+from tests.support.stack_process import StackProcess, stack, until
 
 PARTS = ("postgres", "redis", "model-express", "model-economy", "providers", "analytics")
 pytestmark = pytest.mark.timeout(180)

@@ -80,8 +80,8 @@ class StackProcess:
 
 
 @contextlib.contextmanager
-def stack(state: Path, **environment: str) -> Iterator[StackProcess]:
-    """Run `turnpike up` for a block; whatever the block does to it, nothing of it is left afterwards."""
+def stack(state: Path, *arguments: str, **environment: str) -> Iterator[StackProcess]:
+    """Run `turnpike up` with `arguments` for a block; whatever the block does to it, nothing is left of it."""
     output = state.parent / f"{state.name}.out"
     inherited = {
         name: value
@@ -90,7 +90,7 @@ def stack(state: Path, **environment: str) -> Iterator[StackProcess]:
     }
     with output.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "up"],
+            [sys.executable, "-m", "services.cli", "up", *arguments],
             env={**inherited, "TURNPIKE_STATE_DIR": str(state), **environment},
             stdin=subprocess.DEVNULL,
             stdout=out,

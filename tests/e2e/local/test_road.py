@@ -1,0 +1,85 @@
+"""The road, whole: a real question through real services to a real model, as `make run` takes it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.stack_process import StackProcess, stack, until
+
+pytestmark = pytest.mark.timeout(240)
+CHEAP = "local/smollm2-economy"
+DEAR = "local/smollm2-express"
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
+    with stack(tmp_path_factory.mktemp("road") / "state", "--demo") as process:
+        process.wait_for("Ctrl-C stops it")
+        yield process
+
+
+def ask(road: StackProcess, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", "ask", *arguments],
+        env={**os.environ, "TURNPIKE_STATE_DIR": str(road.state)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+
+
+def outcome_of(answer: "subprocess.CompletedProcess[str]") -> dict[str, object]:
+    assert answer.returncode == 0, answer.stderr
+    outcome = json.loads(answer.stdout)["outcome"]
+    assert isinstance(outcome, dict)
+    return outcome
+
+
+def test_the_first_question_is_answered_and_accounted_for(road: StackProcess) -> None:
+    said = road.text
+    assert "› Why do toll roads exist?" in said
+    for label in ("model", "why", "tokens", "cost", "budget", "trace"):
+        assert f"\n{label} " in said, f"no {label} in:\n{said}"
+    assert "local/smollm2-" in said
+    assert "operator token" in said
+    assert said.count("tpk_") == 1
+    assert "traceback" not in said.lower()
+
+
+def test_another_question_from_another_terminal(road: StackProcess) -> None:
+    outcome = outcome_of(ask(road, "--json", "--max-output-tokens", "16", "Name a colour."))
+    assert outcome["model"] in (CHEAP, DEAR)
+    assert int(outcome["cost"]["nanos"]) > 0  # type: ignore[index]
+    assert outcome["budgets"]
+
+
+def test_strategies_choose_for_real(road: StackProcess) -> None:
+    cheap = outcome_of(ask(road, "--json", "--strategy", "cost", "--max-output-tokens", "8", "Say yes."))
+    fast = outcome_of(ask(road, "--json", "--strategy", "latency", "--max-output-tokens", "8", "Say yes."))
+    assert (cheap["model"], fast["model"]) == (CHEAP, DEAR)
+
+
+def test_a_killed_model_server_is_a_fallback_not_a_failure(road: StackProcess) -> None:
+    chosen = outcome_of(ask(road, "--json", "--max-output-tokens", "8", "Say yes."))["model"]
+    component = f"model-{str(chosen).rpartition('-')[2]}"
+    # Stopped, not killed: a killed one is back within two seconds, and this must be seen while it is away.
+    os.kill(road.pid(component), signal.SIGKILL)
+    outcome = outcome_of(ask(road, "--json", "--max-output-tokens", "8", "Say yes again."))
+    assert outcome["model"] != chosen or len(outcome["attempts"]) == 1  # type: ignore[arg-type]
+    until(lambda: f"✓ {component}" in road.text.rpartition("✗")[2], "the model server to be back")
+
+
+@pytest.mark.parametrize("part", ["router", "budget", "providers", "analytics", "postgres", "redis"])
+def test_the_road_heals_after_any_part_is_killed(road: StackProcess, part: str) -> None:
+    before = road.pid(part)
+    os.kill(before, signal.SIGKILL)
+    road.wait_for(rf"^✓ {part} +back after")
+    until(
+        lambda: ask(road, "--max-output-tokens", "4", "Say yes.").returncode == 0,
+        f"an answer after the death of {part}",
+    )
