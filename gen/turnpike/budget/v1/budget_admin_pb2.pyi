@@ -73,6 +73,8 @@ class _AlertKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertKind.V
     """A charge nobody confirmed."""
     ALERT_KIND_OVERAGE: _AlertKind.ValueType  # 5
     """A charge above its hold."""
+    ALERT_KIND_SHADOW_REFUSAL: _AlertKind.ValueType  # 6
+    """A shadow budget would have refused a request; once a day."""
 
 class AlertKind(_AlertKind, metaclass=_AlertKindEnumTypeWrapper):
     """AlertKind is what an alert is about."""
@@ -89,6 +91,8 @@ ALERT_KIND_UNCONFIRMED: AlertKind.ValueType  # 4
 """A charge nobody confirmed."""
 ALERT_KIND_OVERAGE: AlertKind.ValueType  # 5
 """A charge above its hold."""
+ALERT_KIND_SHADOW_REFUSAL: AlertKind.ValueType  # 6
+"""A shadow budget would have refused a request; once a day."""
 Global___AlertKind: _TypeAlias = AlertKind  # noqa: Y015
 
 @_typing.final
@@ -3027,7 +3031,7 @@ class SetPriceRequest(_message.Message):
     """For which organisation. Empty: all."""
     @_builtins.property
     def price(self) -> _price_pb2.ModelPrice:
-        """The price; `effective_from` may lie in the past only by re-rating."""
+        """The price. An `effective_from` in the past changes nothing that was charged until RerateUsage books it; absent: now."""
 
     def __init__(
         self,
