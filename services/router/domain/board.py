@@ -49,7 +49,7 @@ class Board:
 
     def __init__(self, catalogue: Catalogue, prices: PriceView) -> None:
         self.catalogue_revision = catalogue.revision
-        self.price_revision = prices.revision
+        self.prices = prices
         self.models: Mapping[str, ModelFacts] = catalogue.models
         pairs = [
             (model, endpoint)
@@ -83,6 +83,11 @@ class Board:
         self.by_endpoint: Mapping[str, CandidateFacts] = {
             candidate.endpoint.endpoint_id: candidate for candidate in self.candidates
         }
+
+    @property
+    def price_revision(self) -> int:
+        """Revision of the price book whose prices it has."""
+        return self.prices.revision
 
     def __len__(self) -> int:
         return len(self.candidates)

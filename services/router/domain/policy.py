@@ -118,7 +118,7 @@ class Rules:
             if wishes.regions
             else self.compliance,
             quality_min=_stricter_floor(self.quality_min, wishes.quality_min),
-            cost_nanos_max=_stricter(self.cost_nanos_max, wishes.cost_nanos_max),
+            cost_nanos_max=_stricter_amount(self.cost_nanos_max, wishes.cost_nanos_max),
             ttft_s_max=_stricter(self.ttft_s_max, wishes.ttft_s_max),
             duration_s_max=_stricter(self.duration_s_max, wishes.duration_s_max),
             attempts_max=min(self.attempts_max, wishes.attempts_max or self.attempts_max),
@@ -149,6 +149,10 @@ class Policy:
 
 
 def _stricter(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _stricter_amount(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else min(one, other)
 
 

@@ -12,11 +12,13 @@ class PriceView:
 
     revision: int
     prices: Mapping[str, ModelPrice] = field(default_factory=dict)
-    """By `provider/model`. A model that is missing has no known price."""
+    """By `provider/model`."""
+    stand_in: ModelPrice | None = None
+    """Stands in for prices that nobody knows. None: such models are refused."""
 
     def of(self, model: str) -> ModelPrice | None:
         """The model's price; None: nobody knows it."""
-        return self.prices.get(model)
+        return self.prices.get(model, self.stand_in)
 
 
 def worst_case(price: ModelPrice | None, extent: Extent) -> int | None:

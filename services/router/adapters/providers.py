@@ -1,0 +1,115 @@
+"""Calls models at the providers service: attempts in batches over one stream, each with cancellation and credit.
+
+When the providers service is away an attempt fails within half a second with ServiceUnavailable, never sent; when the
+stream breaks afterwards it fails with OutcomeUnknown, and the providers service settles it as the witness.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from google.protobuf.duration_pb2 import Duration
+
+from services.chassis.batch_client import BatchClient, Exchange
+from services.chassis.call import detached
+from services.chassis.channel import Remote
+from services.router.convert_budget import to_pb_key, to_pb_principal
+from services.router.ports import Conversation, Dispatch
+from turnpike.providers.v1 import providers_pb2 as pb
+from turnpike.providers.v1.providers_pb2_grpc import ProviderServiceStub
+
+GRACE_S = 5.0
+"""How long after the caller's deadline an attempt may still tell what it cost."""
+
+Client = BatchClient[pb.DispatchOperation, pb.DispatchEvent]
+
+
+class RemoteConversation:
+    """An attempt under way."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange[pb.DispatchOperation, pb.DispatchEvent]) -> None:
+        self._exchange = exchange
+
+    def __aiter__(self) -> AsyncIterator[pb.DispatchEvent]:
+        return self._exchange
+
+    @property
+    def sent(self) -> bool:
+        return self._exchange.sent
+
+    def cancel(self, reason: str) -> None:
+        self._exchange.send(pb.DispatchOperation(cancel=pb.CancelAttempt(reason=reason)))
+
+    def grant_credit(self, deltas: int) -> None:
+        self._exchange.send(pb.DispatchOperation(credit=pb.GrantCredit(deltas=deltas)))
+
+
+class RemoteModels:
+    """The `Models` port over ProviderService.Dispatch."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @asynccontextmanager
+    async def attempt(self, dispatch: Dispatch) -> AsyncIterator[Conversation]:
+        operation = pb.DispatchOperation(start=_to_pb_attempt(dispatch))
+        # Detached: at the caller's deadline the router cancels, and waits a little for what it cost.
+        with detached():
+            exchange = self._client.exchange(
+                operation, timeout_s=dispatch.time_left_s + GRACE_S, name="attempt"
+            )
+            entered = await exchange.__aenter__()
+        failure: BaseException | None = None
+        try:
+            yield RemoteConversation(entered)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            await exchange.__aexit__(type(failure) if failure else None, failure, None)
+
+
+@asynccontextmanager
+async def open_models(providers: Remote) -> AsyncIterator[tuple[RemoteModels, Client]]:
+    """The models at `providers`, whose stream is open for the length of the block."""
+    stub = ProviderServiceStub(providers.channel)
+
+    def events(response: pb.DispatchResponse) -> Iterable[pb.DispatchEvent]:
+        return response.events
+
+    client = Client(
+        providers,
+        stub.Dispatch,
+        pack=lambda operations: pb.DispatchRequest(operations=operations),
+        unpack=events,
+        is_last=lambda event: event.WhichOneof("event") in ("finished", "failed"),
+        cancel=lambda: pb.DispatchOperation(cancel=pb.CancelAttempt(reason="the router left")),
+    )
+    async with client:
+        yield RemoteModels(client), client
+
+
+def _to_pb_attempt(dispatch: Dispatch) -> pb.Attempt:
+    attempt = pb.Attempt(
+        key=to_pb_key(dispatch.key),
+        principal=to_pb_principal(dispatch.caller),
+        endpoint_id=dispatch.endpoint_id,
+        model=dispatch.model,
+        input=dispatch.input,
+        max_output_tokens=dispatch.output_cap,
+        stream=dispatch.stream,
+        hold_lease=dispatch.lease,
+        price_revision=dispatch.price_revision,
+        vendor_user=dispatch.vendor_user,
+    )
+    if dispatch.first_token_timeout_s is not None:
+        attempt.first_token_timeout.CopyFrom(_duration(dispatch.first_token_timeout_s))
+    if dispatch.idle_timeout_s is not None:
+        attempt.idle_timeout.CopyFrom(_duration(dispatch.idle_timeout_s))
+    return attempt
+
+
+def _duration(seconds: float) -> Duration:
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))

@@ -1,0 +1,109 @@
+"""Composes the router: the only module that knows every concrete class. Closes in reverse order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from services.chassis import tasks
+from services.chassis.app import App, Runtime
+from services.chassis.channel import connect
+from services.chassis.server import Registration
+from services.kernel.clock import SystemClock
+from services.router.adapters.budget import open_holds
+from services.router.adapters.catalogue import CatalogueWatch, HealthWatch
+from services.router.adapters.decisions import Decisions
+from services.router.adapters.directory import DirectoryWatch, KeyAuthenticator
+from services.router.adapters.providers import open_models
+from services.router.domain.catalogue import Catalogue
+from services.router.domain.estimates import CataloguePriors, TaskProbabilities
+from services.router.domain.features import Features, Wishes
+from services.router.domain.world import World
+from services.router.servicer import RouterServicer
+from services.router.settings import RouterSettings
+from services.router.use_cases.application import Application
+from services.router.use_cases.generate import Generate
+from services.router.use_cases.leases import Leases
+from services.router.use_cases.observe import Observer
+from services.router.use_cases.route import Router
+from services.router.use_cases.settle import Settlements
+from turnpike.router.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
+
+DECISIONS_SENT_WITHIN_S = 5.0
+"""How long stopping waits for analytics to take the last records."""
+
+
+@asynccontextmanager
+async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Sequence[Registration]]:
+    """Opens the router's connections and yields what it serves."""
+    clock = SystemClock()
+    token = settings.service_token
+    async with AsyncExitStack() as stack:
+        budget = await stack.enter_async_context(connect("budget", settings.budget_address, token=token))
+        providers = await stack.enter_async_context(
+            connect("providers", settings.providers_address, token=token)
+        )
+        analytics = None
+        if settings.analytics_address is not None:
+            analytics = await stack.enter_async_context(
+                connect("analytics", settings.analytics_address, token=token)
+            )
+        holds, holds_stream = await stack.enter_async_context(open_holds(budget))
+        models, models_stream = await stack.enter_async_context(open_models(providers))
+
+        world = World()
+        decisions = Decisions(analytics, kept=settings.decisions_kept)
+        await _in_background(stack, decisions=decisions.run())
+        stack.push_async_callback(decisions.drained, DECISIONS_SENT_WITHIN_S)
+        settlements = Settlements(holds)
+        stack.push_async_callback(settlements.close)
+        observer = Observer(clock, world.take_conditions)
+        leases = Leases(holds, clock)
+
+        def take_catalogue(catalogue: Catalogue) -> None:
+            world.take_catalogue(catalogue)
+            observer.forget_all_but(
+                endpoint.endpoint_id for model in catalogue.models.values() for endpoint in model.endpoints
+            )
+
+        directory = DirectoryWatch(budget, world.directory, clock)
+        catalogue = CatalogueWatch(providers, take_catalogue)
+        health = HealthWatch(providers, observer.take_health)
+        await _in_background(
+            stack,
+            directory=directory.run(),
+            catalogue=catalogue.run(),
+            health=health.run(),
+            statistics=observer.run(),
+            leases=leases.run(),
+        )
+
+        router = Router(world, CataloguePriors(), clock)
+        generate = Generate(router, holds, models, settlements, leases, decisions, observer, clock)
+        application = Application(
+            world, router, generate, decisions, _unknown, clock, deadline_s=settings.deadline_s
+        )
+
+        async def budget_answers() -> bool:
+            return holds_stream.connected and directory.fresh
+
+        async def providers_answer() -> bool:
+            return models_stream.connected and catalogue.ready.is_set()
+
+        runtime.health.component("budget", budget_answers, critical=True)
+        runtime.health.component("providers", providers_answer, critical=True)
+        keys = KeyAuthenticator(world.directory, clock, fresh=lambda: directory.fresh, ask=directory.ask)
+        yield [Registration(add_RouterServiceServicer_to_server, RouterServicer(application), keys)]
+
+
+async def _in_background(stack: AsyncExitStack, **work: Coroutine[Any, Any, None]) -> None:
+    started = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
+    stack.push_async_callback(tasks.end, *started)
+
+
+def _unknown(instructions: str, newest: str, features: Features, wishes: Wishes) -> TaskProbabilities:
+    """The belief of a router without a classifier: what was declared, or nothing."""
+    return {wishes.task or "unknown": 1.0}
+
+
+app = App(name="router", settings=RouterSettings, bootstrap=bootstrap)

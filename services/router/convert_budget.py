@@ -1,0 +1,193 @@
+"""Holds, settlements and the directory, between the budget service's messages and the router's words."""
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.router.convert_catalogue import from_pb_price, moment
+from services.router.domain.access import Caller
+from services.router.domain.directory import (
+    Entries,
+    KeyEntry,
+    OrganisationFacts,
+    PriceEntry,
+    ProjectFacts,
+)
+from services.router.errors import BudgetRefused, Shortfall
+from services.router.ports import AttemptKey, Charge, Grant, HoldTerms, Receipt
+from services.router.records import Room
+from turnpike.budget.v1 import budget_pb2 as pb
+from turnpike.budget.v1 import entities_pb2
+from turnpike.common.v1 import error_pb2, money_pb2, principal_pb2
+
+REASON_PREFIX = "ERROR_REASON_"
+
+
+def reason_name(reason: int) -> str:
+    """The name of an ErrorReason without its prefix; of one that this version does not know: its number."""
+    try:
+        return error_pb2.ErrorReason.Name(error_pb2.ErrorReason.ValueType(reason)).removeprefix(REASON_PREFIX)
+    except ValueError:
+        return f"REASON_{reason}"
+
+
+def reason_number(name: str) -> error_pb2.ErrorReason.ValueType:
+    """The ErrorReason of a name without its prefix; UNSPECIFIED for a name that is none."""
+    try:
+        return error_pb2.ErrorReason.Value(REASON_PREFIX + name)
+    except ValueError:
+        return error_pb2.ERROR_REASON_UNSPECIFIED
+
+
+def to_pb_key(key: AttemptKey) -> principal_pb2.AttemptKey:
+    """The attempt's key."""
+    return principal_pb2.AttemptKey(
+        organisation_id=key.organisation_id, request_id=key.request_id, attempt=key.attempt
+    )
+
+
+def to_pb_principal(caller: Caller) -> principal_pb2.Principal:
+    """On whose behalf."""
+    return principal_pb2.Principal(
+        organisation_id=caller.organisation_id,
+        team_id=caller.team_id,
+        project_id=caller.project_id,
+        key_id=caller.key_id,
+        user_id=caller.user_id,
+    )
+
+
+def to_pb_terms(terms: HoldTerms) -> pb.HoldTerms:
+    """What a hold is for."""
+    whole_s = int(terms.lease_s)
+    return pb.HoldTerms(
+        principal=to_pb_principal(terms.caller),
+        model=terms.model,
+        model_groups=sorted(terms.groups),
+        amount=money_pb2.Money(nanos=terms.amount_nanos),
+        input_tokens_bound=terms.input_tokens_bound,
+        output_tokens_bound=terms.output_tokens_bound,
+        price_revision=terms.price_revision,
+        lease=Duration(seconds=whole_s, nanos=int((terms.lease_s - whole_s) * 1e9)),
+        dimensions=terms.dimensions,
+        endpoint_id=terms.endpoint_id,
+        claim=terms.claim,
+    )
+
+
+def to_pb_settlement(charge: Charge) -> pb.Settlement:
+    """What an attempt really cost."""
+    settlement = pb.Settlement(
+        outcome=charge.outcome.value,
+        endpoint_id=charge.endpoint_id,
+        vendor_request_id=charge.vendor_request_id,
+        dimensions=charge.dimensions,
+    )
+    if charge.usage is not None:
+        settlement.usage.CopyFrom(charge.usage)
+    if charge.vendor_cost_nanos is not None:
+        settlement.cost.nanos = charge.vendor_cost_nanos
+        settlement.cost_from_vendor = True
+    return settlement
+
+
+def from_pb_grant(grant: pb.HoldGrant) -> Grant:
+    """A granted hold."""
+    return Grant(grant.amount.nanos, grant.lease, tuple(from_pb_headroom(room) for room in grant.headroom))
+
+
+def from_pb_receipt(receipt: pb.SettlementReceipt) -> Receipt:
+    """What a settlement did."""
+    return Receipt(
+        receipt.charged.nanos,
+        receipt.unconfirmed,
+        tuple(from_pb_headroom(room) for room in receipt.headroom),
+    )
+
+
+def from_pb_headroom(room: pb.BudgetHeadroom) -> Room:
+    """What a budget has left."""
+    return Room(
+        room.budget_id,
+        room.display_name,
+        room.unit,
+        room.limit,
+        room.left,
+        _unix_s(room.resets_at) if room.HasField("resets_at") else None,
+    )
+
+
+def from_pb_refusal(refusal: pb.Refusal) -> BudgetRefused:
+    """An operation's refusal, as the error it is."""
+    retry = refusal.retry_after
+    return BudgetRefused.of(
+        reason_name(refusal.reason),
+        refusal.message,
+        dict(refusal.metadata),
+        tuple(_shortfall(item) for item in refusal.budget_failure.shortfalls),
+        retry.ToNanoseconds() / 1e9 if refusal.HasField("retry_after") else None,
+    )
+
+
+def _shortfall(item: error_pb2.BudgetShortfall) -> Shortfall:
+    return Shortfall(
+        budget_id=item.budget_id,
+        display_name=item.display_name,
+        subject=item.subject,
+        model_scope=item.model_scope,
+        unit=item.unit,
+        limit=item.limit,
+        spent=item.spent,
+        held=item.held,
+        overage=item.overage,
+        asked=item.asked,
+        left=item.left,
+        resets_at=moment(item.resets_at) if item.HasField("resets_at") else None,
+    )
+
+
+def from_pb_entries(entries: pb.DirectoryEntries) -> Entries:
+    """New and changed entries of the directory. A price that makes no sense is left out: unknown is not zero."""
+    prices = []
+    for entry in entries.prices:
+        try:
+            prices.append(PriceEntry(from_pb_price(entry.price), entry.organisation_id, entry.revision))
+        except ValueError:
+            continue
+    return Entries(
+        keys={key.secret_hash: from_pb_directory_key(key) for key in entries.keys},
+        organisations={
+            item.organisation_id: OrganisationFacts(
+                item.discount_ppm,
+                item.data_class,
+                "" if item.unknown_price_policy == "refuse" else item.unknown_price_policy,
+            )
+            for item in entries.organisations
+        },
+        projects={
+            item.project_id: ProjectFacts(item.data_class, item.capture_content) for item in entries.projects
+        },
+        prices=prices,
+    )
+
+
+def from_pb_directory_key(key: pb.DirectoryKey) -> KeyEntry:
+    """A key of the directory."""
+    principal = key.principal
+    return KeyEntry(
+        Caller(
+            organisation_id=principal.organisation_id,
+            team_id=principal.team_id,
+            project_id=principal.project_id,
+            key_id=principal.key_id,
+            user_id=principal.user_id,
+            model_patterns=tuple(key.model_patterns),
+            may_act_for_users=entities_pb2.KEY_PERMISSION_ACT_FOR_USERS in key.permissions,
+        ),
+        may_generate=entities_pb2.KEY_PERMISSION_GENERATE in key.permissions,
+        disabled=key.disabled,
+        expires_at_s=_unix_s(key.expires_at) if key.HasField("expires_at") else None,
+    )
+
+
+def _unix_s(at: Timestamp) -> float:
+    return at.seconds + at.nanos / 1e9

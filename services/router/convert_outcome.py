@@ -1,0 +1,168 @@
+"""Answers and errors on the wire."""
+
+from google.protobuf.message import Message
+
+from services.chassis import status
+from services.router.convert_budget import reason_number
+from services.router.convert_decision import to_pb_attempt, to_pb_duration, to_pb_timestamp
+from services.router.domain import explain
+from services.router.errors import (
+    AllAttemptsFailed,
+    BudgetRefused,
+    Excluded,
+    FailedAttempt,
+    NoCandidate,
+    RequestRejected,
+    Shortfall,
+    StreamInterrupted,
+)
+from services.router.use_cases.generate import Event, Finished, Run, Started
+from turnpike.common.v1 import error_pb2
+from turnpike.router.v1 import router_pb2 as pb
+
+BUDGETS_TOLD_MAX = 3
+
+
+def to_pb_response(run: Run, last: Event) -> pb.GenerateResponse:
+    """The whole answer, from the last event of a run."""
+    assert isinstance(last, Finished)
+    return pb.GenerateResponse(choices=last.answer.choices, outcome=to_pb_outcome(run, last))
+
+
+def to_pb_event(run: Run, event: Event) -> pb.StreamGenerateResponse:
+    """One event of a streamed answer."""
+    if isinstance(event, Started):
+        record = run.record
+        assert record is not None
+        return pb.StreamGenerateResponse(
+            started=pb.GenerationStarted(
+                request_id=record.request_id,
+                decision_id=record.decision_id,
+                model=event.model,
+                attempt=event.attempt,
+                trace_id=record.trace_id,
+            )
+        )
+    if isinstance(event, Finished):
+        return pb.StreamGenerateResponse(finished=to_pb_outcome(run, event))
+    return pb.StreamGenerateResponse(delta=event)
+
+
+def to_pb_outcome(run: Run, finished: Finished) -> pb.Outcome:
+    """What the answer took."""
+    record = run.record
+    assert record is not None
+    answered = record.attempts[-1]
+    outcome = pb.Outcome(
+        request_id=record.request_id,
+        decision_id=record.decision_id,
+        model=answered.model,
+        vendor_model=finished.answer.vendor_model,
+        endpoint_id=answered.endpoint_id,
+        attempts=[to_pb_attempt(attempt) for attempt in record.attempts],
+        reason=explain.reason(record.decision),
+        dropped_parameters=finished.answer.dropped_parameters,
+        max_output_tokens=finished.output_cap,
+        trace_id=record.trace_id,
+        budgets=[
+            pb.BudgetRemaining(
+                budget_id=room.budget_id,
+                display_name=room.display_name,
+                unit=error_pb2.BudgetUnit.ValueType(room.unit),
+                limit=room.limit,
+                left=room.left,
+                resets_at=to_pb_timestamp(room.resets_at_s) if room.resets_at_s is not None else None,
+            )
+            for room in record.rooms[:BUDGETS_TOLD_MAX]
+        ],
+        duration=to_pb_duration(run.elapsed_s),
+    )
+    if answered.usage is not None:
+        outcome.usage.CopyFrom(answered.usage)
+    if record.cost_nanos is not None:
+        outcome.cost.nanos = record.cost_nanos
+    if record.ttft_s is not None:
+        outcome.time_to_first_token.CopyFrom(to_pb_duration(record.ttft_s))
+    return outcome
+
+
+# ---- details of errors -----------------------------------------------------------------------------------------------
+
+
+@status.details.register
+def _no_candidate(error: NoCandidate) -> list[Message]:
+    return [_routing_failure(error.excluded, error.max_output_tokens_fitting, error.decision_id)]
+
+
+@status.details.register
+def _budget_refused(error: BudgetRefused) -> list[Message]:
+    found: list[Message] = []
+    if error.shortfalls:
+        found.append(error_pb2.BudgetFailure(shortfalls=[_shortfall(item) for item in error.shortfalls]))
+    if error.excluded or error.max_output_tokens_fitting is not None:
+        found.append(_routing_failure(error.excluded, error.max_output_tokens_fitting, error.decision_id))
+    return found
+
+
+@status.details.register
+def _all_attempts_failed(error: AllAttemptsFailed) -> list[Message]:
+    return [_attempt_failures(error.attempts)]
+
+
+@status.details.register
+def _request_rejected(error: RequestRejected) -> list[Message]:
+    return [_attempt_failures(error.attempts)]
+
+
+@status.details.register
+def _stream_interrupted(error: StreamInterrupted) -> list[Message]:
+    return [_attempt_failures(error.attempts)]
+
+
+def _routing_failure(
+    excluded: tuple[Excluded, ...], fitting: int | None, decision_id: str
+) -> error_pb2.RoutingFailure:
+    message = error_pb2.RoutingFailure(
+        excluded=[
+            error_pb2.ExcludedCandidate(model=item.model, rule=item.rule, message=item.finding)
+            for item in excluded
+        ],
+        decision_id=decision_id,
+    )
+    if fitting is not None:
+        message.max_output_tokens_fitting = fitting
+    return message
+
+
+def _attempt_failures(attempts: tuple[FailedAttempt, ...]) -> error_pb2.AttemptFailures:
+    message = error_pb2.AttemptFailures()
+    for item in attempts:
+        failure = message.attempts.add(
+            attempt=item.attempt,
+            model=item.model,
+            endpoint_id=item.endpoint_id,
+            reason=reason_number(item.reason),
+            message=item.message,
+        )
+        if item.cost_nanos is not None:
+            failure.cost.nanos = item.cost_nanos
+    return message
+
+
+def _shortfall(item: Shortfall) -> error_pb2.BudgetShortfall:
+    message = error_pb2.BudgetShortfall(
+        budget_id=item.budget_id,
+        display_name=item.display_name,
+        subject=item.subject,
+        model_scope=item.model_scope,
+        unit=error_pb2.BudgetUnit.ValueType(item.unit),
+        limit=item.limit,
+        spent=item.spent,
+        held=item.held,
+        overage=item.overage,
+        asked=item.asked,
+        left=item.left,
+    )
+    if item.resets_at is not None:
+        message.resets_at.CopyFrom(to_pb_timestamp(item.resets_at.timestamp()))
+    return message

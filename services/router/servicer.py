@@ -1,0 +1,58 @@
+"""RouterService: from the wire to the use cases and back."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from services.kernel.errors import InvalidRequest
+from services.router.convert_decision import to_pb_decision
+from services.router.convert_models import to_pb_models
+from services.router.convert_outcome import to_pb_event, to_pb_response
+from services.router.convert_requests import from_pb_generate
+from services.router.use_cases.application import Application
+from services.router.use_cases.generate import Event
+from turnpike.router.v1 import router_pb2 as pb
+from turnpike.router.v1 import router_pb2_grpc
+
+
+class RouterServicer(router_pb2_grpc.RouterServiceServicer):
+    """What applications call."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def Generate(self, request: pb.GenerateRequest, context: object) -> pb.GenerateResponse:
+        """Answers a conversation with one model's answer."""
+        run = self._application.generate(from_pb_generate(request, streamed=False))
+        last: Event | None = None
+        async with aclosing(run.events()) as events:
+            async for event in events:
+                last = event
+        assert last is not None  # a run that raises nothing ends with Finished
+        return to_pb_response(run, last)
+
+    async def StreamGenerate(
+        self, request: pb.StreamGenerateRequest, context: object
+    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+        """Answers as the model speaks."""
+        run = self._application.generate(from_pb_generate(request.request, streamed=True))
+        async with aclosing(run.events()) as events:
+            async for event in events:
+                yield to_pb_event(run, event)
+
+    async def PreviewRoute(self, request: pb.PreviewRouteRequest, context: object) -> pb.PreviewRouteResponse:
+        """Decides as Generate would, explains, and calls nobody."""
+        record = self._application.preview(from_pb_generate(request.request, streamed=False))
+        return pb.PreviewRouteResponse(decision=to_pb_decision(record))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
+        """Lists what the key may use."""
+        return to_pb_models(self._application.models(), request)
+
+    async def GetDecision(self, request: pb.GetDecisionRequest, context: object) -> pb.GetDecisionResponse:
+        """Returns a decision that was made."""
+        if request.WhichOneof("name") is None:
+            raise InvalidRequest.of("name", "is required: a decision_id or a request_id")
+        decision = await self._application.decision(
+            decision_id=request.decision_id, request_id=request.request_id
+        )
+        return pb.GetDecisionResponse(decision=decision)

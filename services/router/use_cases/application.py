@@ -1,0 +1,207 @@
+"""What an application may ask of the router, beside the road of a request itself (generate.py)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.kernel.clock import Clock
+from services.kernel.errors import NotFound
+from services.kernel.ids import DecisionId, RequestId
+from services.router.domain import explain
+from services.router.domain.catalogue import ModelFacts
+from services.router.domain.estimates import TaskProbabilities
+from services.router.domain.features import Features, Wishes
+from services.router.domain.patterns import any_matches
+from services.router.domain.plan import Decision, decide
+from services.router.domain.policy_book import Alias
+from services.router.domain.prices import PriceView
+from services.router.domain.world import World
+from services.router.ports import DecisionLog
+from services.router.records import DecisionRecord
+from services.router.use_cases.callers import current_caller, left_s
+from services.router.use_cases.generate import Ask, Generate, Run
+from services.router.use_cases.route import ExactBounds, Router, Subject
+from turnpike.common.v1 import content_pb2
+from turnpike.router.v1 import decision_pb2
+
+Classify = Callable[[str, str, Features, Wishes], TaskProbabilities]
+"""(instructions, newest turn, features, wishes) → the task belief. Pure, at most a millisecond."""
+
+CERTAIN = 0.8
+"""From this probability on a believed task counts as known, for floors that a policy sets by task."""
+
+PREVIEW_SEED = 0
+"""Previews draw nothing: they show what most requests would get."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request for an answer, checked and measured."""
+
+    request_id: RequestId
+    callers_id: bool
+    """True if the caller chose the id, and so may repeat the request."""
+    wishes: Wishes
+    input: content_pb2.GenerationInput
+    metadata: dict[str, str]
+    user: str
+    streamed: bool
+    features: Features
+    instructions: str
+    """Bounded text of the system messages, for the classifier alone."""
+    newest: str
+    """Bounded text of the newest turn, for the classifier alone."""
+    exact_bounds: ExactBounds
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """A model or alias that a key may use."""
+
+    name: str
+    display_name: str
+    alias_of: str
+    model: ModelFacts | None
+    prices: PriceView
+    unusable_reason: str
+
+
+class Application:
+    """The use cases of RouterService."""
+
+    def __init__(
+        self,
+        world: World,
+        router: Router,
+        generate: Generate,
+        log: DecisionLog,
+        classify: Classify,
+        clock: Clock,
+        *,
+        deadline_s: float,
+    ) -> None:
+        """`deadline_s`: that of requests whose caller sets none."""
+        self._world = world
+        self._router = router
+        self._generate = generate
+        self._log = log
+        self._classify = classify
+        self._clock = clock
+        self._deadline_s = deadline_s
+
+    def generate(self, request: Request) -> Run:
+        """A run that answers the request; its events are the answer."""
+        caller = current_caller(request.user)
+        left = left_s(self._deadline_s)
+        subject = self._subject(request, left)
+        dimensions = dict(request.metadata)
+        if subject.task:
+            dimensions.setdefault("task", subject.task)
+        if request.wishes.route:
+            dimensions.setdefault("route", request.wishes.route)
+        return self._generate.begin(
+            Ask(
+                request_id=request.request_id,
+                callers_id=request.callers_id,
+                subject=subject,
+                input=request.input,
+                streamed=request.streamed,
+                metadata=request.metadata,
+                dimensions=dict(list(dimensions.items())[:DIMENSIONS_MAX]),
+                left_s=left,
+                vendor_user=caller.user_id,
+            )
+        )
+
+    def preview(self, request: Request) -> DecisionRecord:
+        """The decision that would be made, without calling or holding anything."""
+        subject = self._subject(request, left_s(self._deadline_s))
+        decision = self._router.decide(subject, PREVIEW_SEED)
+        return DecisionRecord(
+            decision_id=DecisionId.new(),
+            request_id=request.request_id,
+            caller=subject.caller,
+            decided_at=self._clock.now(),
+            decision=decision,
+            streamed=request.streamed,
+            metadata=request.metadata,
+            declared_task=request.wishes.task,
+            route=request.wishes.route,
+            data_class=request.wishes.data_class,
+        )
+
+    def _subject(self, request: Request, left: float) -> Subject:
+        caller = current_caller(request.user)
+        wishes = request.wishes
+        belief = self._classify(request.instructions, request.newest, request.features, wishes)
+        task = wishes.task
+        if not task:
+            likeliest = max(belief, key=belief.__getitem__)
+            task = likeliest if belief[likeliest] >= CERTAIN and likeliest != "unknown" else ""
+        return Subject(caller, wishes, request.features, belief, task, request.exact_bounds)
+
+    def models(self) -> list[Available]:
+        """The models and aliases that the caller may use, by name."""
+        caller = current_caller()
+        now_s = self._clock.now().timestamp()
+        board = self._world.board(caller.organisation_id, now_s)
+        weather = self._world.weather(board)
+        access = self._world.access(caller)
+        found: list[Available] = []
+        unusable = {
+            candidate.name: "Its endpoints do not work at this moment."
+            for candidate in board.candidates
+            if weather.health[candidate.index] == DOWN
+        }
+        for candidate in board.candidates:
+            if weather.health[candidate.index] != DOWN:
+                unusable.pop(candidate.name, None)
+        for name, model in board.models.items():
+            if not model.endpoints or access.refusal(model) is not None:
+                continue
+            reason = unusable.get(name, "")
+            if board.prices.of(name) is None:
+                reason = "It has no known price."
+            found.append(Available(name, model.display_name, "", model, board.prices, reason))
+        for (organisation_id, name), alias in self._world.policies.aliases.items():
+            if organisation_id == caller.organisation_id:
+                found.append(self._alias(name, alias, found, board.prices))
+        return sorted(found, key=lambda item: item.name)
+
+    def _alias(self, name: str, alias: Alias, models: list[Available], prices: PriceView) -> Available:
+        patterns = tuple(target.pattern for target in alias.targets)
+        usable = any(
+            item.model is not None and not item.unusable_reason and any_matches(patterns, item.model)
+            for item in models
+        )
+        reason = "" if usable else "None of its models can be used at this moment."
+        return Available(name, name, ", ".join(patterns), None, prices, reason)
+
+    async def decision(self, *, decision_id: str, request_id: str) -> decision_pb2.Decision:
+        """A decision that was made, with its attempts. Raises NotFound."""
+        caller = current_caller()
+        found = await self._log.find(caller.organisation_id, decision_id=decision_id, request_id=request_id)
+        if found is None or found.principal.project_id != caller.project_id:
+            raise NotFound("decision", decision_id or request_id)
+        return found
+
+    def replayed(self, record: DecisionRecord) -> tuple[Decision, bool]:
+        """A decision made again from its own snapshots, and whether both are the same."""
+        again = decide(record.decision.question)
+        return again, same(again, record.decision)
+
+
+def same(one: Decision, other: Decision) -> bool:
+    """True if two decisions agree in everything: plan, exclusions, estimates, utilities, reasons."""
+    return (
+        one.plan == other.plan
+        and one.codes.tobytes() == other.codes.tobytes()
+        and one.utility.tobytes() == other.utility.tobytes()
+        and one.cost_nanos.tobytes() == other.cost_nanos.tobytes()
+        and one.expectation.quality.tobytes() == other.expectation.quality.tobytes()
+        and explain.reason(one) == explain.reason(other)
+    )
+
+
+DIMENSIONS_MAX = 16
+DOWN = 3
+"""Value of Health.DOWN in a board's arrays."""

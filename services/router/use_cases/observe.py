@@ -1,0 +1,135 @@
+"""Watches how attempts fare and publishes it once a second, as an immutable snapshot that decisions are made from."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from services.kernel.clock import Clock
+from services.router.domain.breaker import Breaker
+from services.router.domain.catalogue import Health
+from services.router.domain.conditions import Condition, Conditions
+from services.router.domain.statistics import Sums
+from services.router.records import AttemptRecord
+
+PUBLISH_EVERY_S = 1.0
+
+ENDPOINTS_MAX = 10_000
+"""Endpoints that are remembered; a catalogue that forgets and renames must not fill the memory."""
+
+# Whose fault a failure is: these say that the endpoint fares badly. Others are the request's or our own.
+ENDPOINTS_FAULT = frozenset(
+    {
+        "VENDOR_OVERLOADED",
+        "VENDOR_ERROR",
+        "VENDOR_UNREACHABLE",
+        "VENDOR_TIMEOUT",
+        "VENDOR_PROTOCOL_ERROR",
+        "VENDOR_STREAM_TRUNCATED",
+        "VENDOR_AUTHENTICATION_FAILED",
+        "VENDOR_QUOTA_EXHAUSTED",
+        "VENDOR_MODEL_NOT_FOUND",
+        "CREDENTIAL_MISSING",
+        "VENDOR_RATE_LIMITED",
+    }
+)
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    health: Health = Health.UNKNOWN
+    finding: str = ""
+    retry_at_s: float | None = None
+    breaker: Breaker = field(default_factory=Breaker)
+    sums: Sums = field(default_factory=Sums)
+
+
+class Observer:
+    """The `Observations` port."""
+
+    def __init__(self, clock: Clock, take: Callable[[Conditions], None]) -> None:
+        """`take` gets the snapshot, once a second and whenever a breaker moves."""
+        self._clock = clock
+        self._take = take
+        self._endpoints: dict[str, _Endpoint] = {}
+
+    def begun(self, endpoint_id: str) -> bool:
+        """An attempt is about to begin. False: its breaker lets nothing pass at this moment."""
+        endpoint = self._endpoint(endpoint_id)
+        now_s = self._clock.monotonic_s()
+        breaker = endpoint.breaker.at(now_s)
+        admitted = breaker.admits
+        endpoint.breaker = breaker.begun(now_s) if admitted else breaker
+        return admitted
+
+    def succeeded(self, attempt: AttemptRecord) -> None:
+        endpoint = self._endpoint(attempt.endpoint_id)
+        now_s = self._clock.monotonic_s()
+        tokens = attempt.usage.output_tokens if attempt.usage is not None else None
+        seconds = None
+        if attempt.duration_s is not None and attempt.ttft_s is not None:
+            seconds = attempt.duration_s - attempt.ttft_s
+        endpoint.sums.add(now_s, failed=False, ttft_s=attempt.ttft_s, tokens=tokens, seconds=seconds)
+        self._move(endpoint, endpoint.breaker.at(now_s).succeeded())
+
+    def failed(self, attempt: AttemptRecord) -> None:
+        if attempt.failure not in ENDPOINTS_FAULT:
+            return
+        endpoint = self._endpoint(attempt.endpoint_id)
+        now_s = self._clock.monotonic_s()
+        endpoint.sums.add(now_s, failed=True, ttft_s=None, tokens=None, seconds=None)
+        sums = endpoint.sums
+        breaker = endpoint.breaker.at(now_s).failed(
+            now_s, failure_rate=sums.failure_rate, samples=sums.attempts
+        )
+        self._move(endpoint, breaker)
+
+    def take_health(self, endpoint_id: str, health: Health, finding: str, retry_at_s: float | None) -> None:
+        """The providers service says how an endpoint is."""
+        endpoint = self._endpoint(endpoint_id)
+        changed = endpoint.health is not health
+        endpoint.health, endpoint.finding, endpoint.retry_at_s = health, finding, retry_at_s
+        if changed:
+            self.publish()
+
+    def publish(self) -> None:
+        """Makes what is known now the snapshot that decisions are made from."""
+        now_s = self._clock.monotonic_s()
+        conditions: dict[str, Condition] = {}
+        for endpoint_id, endpoint in self._endpoints.items():
+            endpoint.breaker = endpoint.breaker.at(now_s)
+            endpoint.sums.decay(now_s)
+            conditions[endpoint_id] = Condition(
+                endpoint.health,
+                endpoint.finding,
+                endpoint.retry_at_s,
+                endpoint.breaker.state,
+                endpoint.sums.speed(),
+            )
+        version = int(self._clock.now().timestamp() * 1000)
+        self._take(Conditions(version, conditions))
+
+    async def run(self) -> None:
+        """Publishes for ever, until it is cancelled."""
+        while True:
+            self.publish()
+            await asyncio.sleep(PUBLISH_EVERY_S)
+
+    def forget_all_but(self, endpoint_ids: Iterable[str]) -> None:
+        """Endpoints that the catalogue has no longer are forgotten."""
+        kept = set(endpoint_ids)
+        for endpoint_id in [known for known in self._endpoints if known not in kept]:
+            del self._endpoints[endpoint_id]
+
+    def _move(self, endpoint: _Endpoint, breaker: Breaker) -> None:
+        moved = endpoint.breaker.state is not breaker.state
+        endpoint.breaker = breaker
+        if moved:
+            self.publish()
+
+    def _endpoint(self, endpoint_id: str) -> _Endpoint:
+        found = self._endpoints.get(endpoint_id)
+        if found is None:
+            if len(self._endpoints) >= ENDPOINTS_MAX:
+                self._endpoints.pop(next(iter(self._endpoints)))
+            found = self._endpoints[endpoint_id] = _Endpoint()
+        return found

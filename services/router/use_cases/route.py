@@ -1,0 +1,210 @@
+"""Decides a request from what the router knows now: gathers the question, asks the engine, refuses what cannot be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from services.kernel.clock import Clock
+from services.router.domain import explain
+from services.router.domain.access import Caller
+from services.router.domain.board import Board
+from services.router.domain.constraints import Headroom
+from services.router.domain.estimates import NOTHING_KNOWN, Estimator, TaskProbabilities
+from services.router.domain.features import Features, Strategy, Wishes
+from services.router.domain.plan import Decision, Question, decide
+from services.router.domain.policy import ComplianceRules, Policy, Rules, Share
+from services.router.domain.world import World
+from services.router.errors import (
+    UNIT_MONEY,
+    UNIT_TOKENS,
+    Excluded,
+    ModelNotAllowed,
+    ModelNotFound,
+    NoCandidate,
+    PolicyDenied,
+    Shortfall,
+)
+
+AUTO = ("", "auto")
+NO_DATA_CLASS = ""
+EXCLUDED_TOLD_MAX = 20
+"""Excluded candidates that an error names; the decision has them all."""
+
+ExactBounds = Callable[[tuple[str, ...]], tuple[int, ...]]
+"""Upper bounds of the input tokens by these tokenizers; counts when called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A request as routing sees it: who asks, for what, and what is known of it."""
+
+    caller: Caller
+    wishes: Wishes
+    features: Features
+    belief: TaskProbabilities = field(default_factory=lambda: NOTHING_KNOWN)
+    task: str = ""
+    """The task that is taken for granted: declared, or believed beyond doubt. Empty: none."""
+    exact_bounds: ExactBounds | None = None
+
+
+class Router:
+    """Makes decisions."""
+
+    def __init__(self, world: World, estimator: Estimator, clock: Clock) -> None:
+        self._world = world
+        self.estimator = estimator
+        self._clock = clock
+
+    def question(self, subject: Subject, seed: int, *, policy: Policy | None = None) -> Question:
+        """Everything the decision depends on. Raises ModelNotFound and PolicyDenied."""
+        world, caller, wishes = self._world, subject.caller, subject.wishes
+        now_s = self._clock.now().timestamp()
+        policy = policy or world.policies.policy_for(caller)
+        data_class = self._data_class(caller, wishes)
+        rules = _rules(policy, wishes, data_class)
+        board = world.board(caller.organisation_id, now_s)
+        asked, shares = self._asked(board, caller, wishes)
+        if asked and len(asked) == 1 and wishes.names_a_model:
+            rules = replace(rules, strategy=Strategy.PINNED, probe_share=0.0)
+        access = world.access(caller)
+        return Question(
+            board=board,
+            weather=world.weather(board),
+            standing=world.standing(board, access, rules, asked),
+            rules=rules,
+            features=subject.features,
+            estimator=self.estimator,
+            seed=seed,
+            now_s=now_s,
+            asked=wishes.model or "auto",
+            shares=shares,
+            belief=subject.belief,
+            quality_min=_floor(rules, policy, subject.task),
+            input_bounds=_bounds(board, subject),
+        )
+
+    def decide(self, subject: Subject, seed: int, *, policy: Policy | None = None) -> Decision:
+        """The decision, which may have an empty plan (`refusal` says what to answer then)."""
+        return decide(self.question(subject, seed, policy=policy))
+
+    def again(
+        self, decision: Decision, headroom: tuple[Headroom, ...], avoid: frozenset[str] = frozenset()
+    ) -> Decision:
+        """The same question after a refused hold, with what the budgets have left."""
+        return decide(
+            replace(
+                decision.question,
+                headroom=(*decision.question.headroom, *headroom),
+                avoid=decision.question.avoid | avoid,
+            )
+        )
+
+    def _data_class(self, caller: Caller, wishes: Wishes) -> tuple[str, ...]:
+        directory = self._world.directory
+        project = directory.projects.get(caller.project_id)
+        organisation = directory.organisations.get(caller.organisation_id)
+        inherited = (project.data_class if project else "") or (
+            organisation.data_class if organisation else ""
+        )
+        # The caller's class is added to the project's, so it can only make the demands stricter.
+        return tuple(dict.fromkeys(name for name in (inherited, wishes.data_class) if name))
+
+    def _asked(
+        self, board: Board, caller: Caller, wishes: Wishes
+    ) -> tuple[tuple[str, ...], tuple[Share, ...]]:
+        """The patterns that the request names, and the shares of an alias."""
+        name = wishes.model
+        if name in AUTO:
+            return (), ()
+        if "/" in name:
+            if name not in board.models:
+                raise ModelNotFound(name)
+            return (name,), ()
+        alias = self._world.policies.alias(caller.organisation_id, name)
+        if alias is None:
+            raise ModelNotFound(name)
+        shares = alias.targets if any(target.weight > 0 for target in alias.targets) else ()
+        return tuple(target.pattern for target in alias.targets), shares
+
+
+def refusal(decision: Decision, decision_id: str) -> NoCandidate | ModelNotAllowed:
+    """What to answer when nobody can and may take the request."""
+    question = decision.question
+    dropped = excluded(decision)
+    if "/" in question.asked:
+        named = [item for item in dropped if item.model == question.asked]
+        if named and named[0].rule.startswith("access."):
+            return ModelNotAllowed(question.asked, named[0].rule, named[0].finding, decision_id)
+        if not named:
+            return NoCandidate(
+                decision_id,
+                (
+                    Excluded(
+                        question.asked, "availability.no_endpoint", "It has no endpoint that is set up here."
+                    ),
+                ),
+            )
+    return NoCandidate(decision_id, dropped, decision.output_cap_fitting)
+
+
+def excluded(decision: Decision) -> tuple[Excluded, ...]:
+    """The candidates that were dropped, those the request did not name left out; at most EXCLUDED_TOLD_MAX."""
+    found = [
+        Excluded(candidate.name, rule, explain.finding(decision, candidate.index))
+        for candidate in decision.question.board.candidates
+        if (rule := explain.rule_name(decision, candidate.index)) and rule != "request.model"
+    ]
+    return tuple(found[:EXCLUDED_TOLD_MAX])
+
+
+def headroom_of(shortfall: Shortfall) -> Headroom:
+    """What a refusal leaves room for, for the next plan. A budget in requests or holds leaves none to its models."""
+    money = shortfall.unit == UNIT_MONEY
+    tokens = shortfall.unit == UNIT_TOKENS
+    return Headroom(
+        model_scope=shortfall.model_scope,
+        display_name=shortfall.display_name,
+        nanos=shortfall.left if money else None if tokens else -1,
+        tokens=shortfall.left if tokens else None,
+    )
+
+
+def _rules(policy: Policy, wishes: Wishes, data_classes: tuple[str, ...]) -> Rules:
+    if policy.declared_task_required and not wishes.task:
+        raise PolicyDenied(_named(policy), "policy.task_required", "Requests must declare their task.")
+    if wishes.task and wishes.task in policy.denied_tasks:
+        raise PolicyDenied(_named(policy), "policy.task_denied", f"The task {wishes.task} is not allowed.")
+    rules = policy.rules.narrowed(wishes)
+    demands = rules.compliance
+    for data_class in data_classes:
+        known = policy.data_classes.get(data_class)
+        if known is None and policy.unknown_class == "deny":
+            raise PolicyDenied(
+                _named(policy),
+                "policy.data_class",
+                f"It does not know data of the class {data_class}.",
+            )
+        demands = demands.with_(known or ComplianceRules())
+    return replace(rules, compliance=demands) if data_classes else rules
+
+
+def _named(policy: Policy) -> str:
+    return f"{policy.policy_id}@{policy.version}" if policy.policy_id else "default"
+
+
+def _floor(rules: Rules, policy: Policy, task: str) -> float | None:
+    of_task = policy.tasks.get(task) if task else None
+    floors = [floor for floor in (rules.quality_min, of_task) if floor is not None]
+    return max(floors, default=None)
+
+
+BYTES_BOUND_IS_ENOUGH = 8_192
+"""Up to here the byte bound is within every context in use, and counting would cost more than it tells."""
+
+
+def _bounds(board: Board, subject: Subject) -> tuple[int, ...]:
+    """Exact bounds where the byte bound is too coarse: long texts, and everything with pictures, sound or documents."""
+    features = subject.features
+    media = features.images or features.audios or features.files
+    if subject.exact_bounds is None or (features.text_bytes <= BYTES_BOUND_IS_ENOUGH and not media):
+        return ()
+    return subject.exact_bounds(board.tokenizers)
