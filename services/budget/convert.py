@@ -33,6 +33,7 @@ from services.budget.domain.operations import (
     Released,
     RenewAsk,
     Renewed,
+    Terms,
     UsageCounts,
 )
 from services.budget.domain.tree import to_us
@@ -52,31 +53,15 @@ TEXT_MAX = 64
 REASON_MAX = 128
 GROUPS_MAX = 32
 ATTEMPT_MAX = 2**31 - 1
-MODELS_REMEMBERED = 10_000
+TERMS_SHARED = 20_000
+"""Different terms that are kept; about 20 MB."""
 
 _OUTCOMES = {
     number: name.removeprefix("SETTLEMENT_OUTCOME_") for name, number in pb.SettlementOutcome.items()
 }
 _OUTCOMES[pb.SETTLEMENT_OUTCOME_UNSPECIFIED] = "SUCCEEDED"
 _REASONS = {name.removeprefix("ERROR_REASON_"): number for name, number in error_pb2.ErrorReason.items()}
-_COUNTS = {
-    name: position
-    for position, name in enumerate(
-        (
-            "input_tokens",
-            "output_tokens",
-            "cache_read_tokens",
-            "cache_write_tokens",
-            "cache_write_long_tokens",
-            "reasoning_tokens",
-            "input_audio_tokens",
-            "output_audio_tokens",
-            "input_image_tokens",
-            "billed_tool_calls",
-        )
-    )
-}
-_models: set[str] = set()
+_shared_terms: dict[tuple[Caller, str, bytes], Terms] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,39 +107,50 @@ def from_pb_hold(request: pb.HoldRequest, caller: Caller) -> tuple[str, HoldAsk]
 def _hold(
     terms: pb.HoldTerms, organisation_id: str, request_id: str, attempt: int, caller: Caller
 ) -> HoldAsk:
-    team_id, project_id, key_id, user_id = _principal(terms.principal, organisation_id, caller)
-    model = terms.model
-    if model not in _models:
-        _check_model(model)
-    groups = tuple(terms.model_groups)
-    if len(groups) > GROUPS_MAX:
-        raise InvalidRequest.of("terms.model_groups", f"has more than {GROUPS_MAX} groups")
+    """A hold; what it has in common with others is checked once and shared with them."""
     input_tokens, output_tokens = terms.input_tokens_bound, terms.output_tokens_bound
     if not (0 <= input_tokens <= TOKENS_MAX and 0 <= output_tokens <= TOKENS_MAX):
         raise InvalidRequest.of("terms", f"has a token bound that is not between 0 and {TOKENS_MAX}")
-    amount = _amount(terms.amount, "terms.amount") if terms.HasField("amount") else None
-    endpoint_id = terms.endpoint_id
-    if len(endpoint_id) > TEXT_MAX:
+    # What differs from hold to hold is taken out, so that the rest is the same bytes each time; then put back.
+    amount = None
+    if terms.HasField("amount"):
+        amount = _amount(terms.amount, "terms.amount")
+        terms.ClearField("amount")
+    terms.input_tokens_bound = terms.output_tokens_bound = 0
+    common = (caller, organisation_id, terms.SerializeToString(deterministic=True))
+    terms.input_tokens_bound, terms.output_tokens_bound = input_tokens, output_tokens
+    if amount is not None:
+        terms.amount.nanos = amount
+    shared = _shared_terms.get(common)
+    if shared is None:
+        shared = _terms(terms, organisation_id, caller, common[2])
+        if len(_shared_terms) >= TERMS_SHARED:
+            _shared_terms.clear()
+        _shared_terms[common] = shared
+    return HoldAsk(request_id, attempt, amount, input_tokens, output_tokens, shared)
+
+
+def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller, content: bytes) -> Terms:
+    groups = tuple(terms.model_groups)
+    if len(groups) > GROUPS_MAX:
+        raise InvalidRequest.of("terms.model_groups", f"has more than {GROUPS_MAX} groups")
+    if len(terms.endpoint_id) > TEXT_MAX:
         raise InvalidRequest.of("terms.endpoint_id", f"has more than {TEXT_MAX} characters")
-    return HoldAsk(
-        request_id,
-        attempt,
-        caller.name,
-        isinstance(caller, KeyCaller),
-        team_id,
-        project_id,
-        key_id,
-        user_id,
-        model,
-        groups,
-        amount,
-        input_tokens,
-        output_tokens,
-        terms.price_revision,
-        _lease(terms.lease, "terms.lease") if terms.HasField("lease") else LEASE_DEFAULT_US,
-        endpoint_id,
-        _dimensions(terms.dimensions, "terms.dimensions") if terms.dimensions else _NO_DIMENSIONS,
-        _digest(terms),
+    try:
+        ModelRef.parse(terms.model)
+    except ValueError as wrong:
+        raise InvalidRequest.of("terms.model", str(wrong)) from wrong
+    return Terms(
+        caller=caller.name,
+        metering=isinstance(caller, KeyCaller),
+        principal=_principal(terms.principal, organisation_id, caller),
+        model=terms.model,
+        groups=groups,
+        price_revision=terms.price_revision,
+        lease_us=_lease(terms.lease, "terms.lease") if terms.HasField("lease") else LEASE_DEFAULT_US,
+        endpoint_id=terms.endpoint_id,
+        dimensions=_dimensions(terms.dimensions, "terms.dimensions"),
+        digest=_digest(caller.name.encode() + b"\0" + content),
     )
 
 
@@ -193,7 +189,7 @@ def _commit(
         else _NO_DIMENSIONS,
         settlement.witness,
         settlement.cost_from_vendor,
-        _digest(settlement),
+        _digest(settlement.SerializeToString(deterministic=True)),
     )
 
 
@@ -285,15 +281,6 @@ def _principal(
     return principal.team_id, principal.project_id, principal.key_id, principal.user_id
 
 
-def _check_model(model: str) -> None:
-    try:
-        ModelRef.parse(model)
-    except ValueError as wrong:
-        raise InvalidRequest.of("terms.model", str(wrong)) from wrong
-    if len(_models) < MODELS_REMEMBERED:
-        _models.add(model)
-
-
 def _amount(money: money_pb2.Money, field: str) -> int:
     if money.currency_code not in ("", "USD"):
         raise InvalidRequest.of(field, "is not in USD")
@@ -321,20 +308,18 @@ def _dimensions(dimensions: Mapping[str, str], field: str) -> dict[str, str]:
 
 
 def _usage(usage: usage_pb2.Usage) -> UsageCounts:
-    counts: list[int | None] = [None] * len(_COUNTS)
+    counts: list[int | None] = [None, None, None, None, None, None, None, None, None, None, 0]
     for descriptor, count in usage.ListFields():
-        if descriptor.name == "source":
-            continue
         if not 0 <= count <= TOKENS_MAX:
             raise InvalidRequest.of(
                 f"settlement.usage.{descriptor.name}", f"is not between 0 and {TOKENS_MAX}"
             )
-        counts[_COUNTS[descriptor.name]] = count
-    return (*counts, usage.source)
+        counts[descriptor.number - 1] = count  # they are numbered from 1 in the order of UsageCounts
+    return tuple(counts)
 
 
-def _digest(message: Message) -> str:
-    return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=12).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
 # ---- answered --------------------------------------------------------------------------------------------------------
@@ -343,45 +328,55 @@ def _digest(message: Message) -> str:
 def to_pb_result(
     operation_id: int, outcome: Answer | TurnpikeError, organisation_id: str = ""
 ) -> pb.ApplyResult:
-    """The result of an operation in a batch."""
+    """The result of an operation in a batch; `organisation_id` is needed for renewals."""
+    # Filled in place: a message that is made of other messages copies them, which takes four times as long.
+    result = pb.ApplyResult(operation_id=operation_id)
     kind = type(outcome)
     if kind is Grant:
-        return pb.ApplyResult(operation_id=operation_id, hold=pb.HoldResponse(grant=to_pb_grant(outcome)))  # type: ignore[arg-type]
+        fill_grant(result.hold.grant, outcome)  # type: ignore[arg-type]
+        return result
     if kind is Receipt:
-        receipt = to_pb_receipt(outcome)  # type: ignore[arg-type]
-        return pb.ApplyResult(operation_id=operation_id, commit=pb.CommitResponse(receipt=receipt))
+        fill_receipt(result.commit.receipt, outcome)  # type: ignore[arg-type]
+        return result
     match outcome:
         case Released():
-            return pb.ApplyResult(operation_id=operation_id, release=to_pb_released(outcome))
+            result.release.CopyFrom(to_pb_released(outcome))
         case CommittedAndHeld():
-            return pb.ApplyResult(
-                operation_id=operation_id, commit_and_hold=to_pb_committed_and_held(outcome)
-            )
+            result.commit_and_hold.CopyFrom(to_pb_committed_and_held(outcome))
         case Renewed():
-            return pb.ApplyResult(
-                operation_id=operation_id, renew_lease=to_pb_renewed(outcome, organisation_id)
-            )
+            result.renew_lease.CopyFrom(to_pb_renewed(outcome, organisation_id))
         case TurnpikeError():
-            return pb.ApplyResult(operation_id=operation_id, refusal=to_pb_refusal(outcome))
-    raise AssertionError(f"no result is made of {kind}")
+            result.refusal.CopyFrom(to_pb_refusal(outcome))
+        case _:
+            raise AssertionError(f"no result is made of {kind}")
+    return result
 
 
 def to_pb_extended(operation_id: int, outcome: Grant) -> pb.ApplyResult:
     """The result of an extension in a batch."""
-    grant = to_pb_grant(outcome)
-    return pb.ApplyResult(operation_id=operation_id, extend_amount=pb.ExtendAmountResponse(grant=grant))
+    result = pb.ApplyResult(operation_id=operation_id)
+    fill_grant(result.extend_amount.grant, outcome)
+    return result
 
 
 def to_pb_grant(grant: Grant) -> pb.HoldGrant:
     """A granted hold."""
-    return pb.HoldGrant(
-        amount=money_pb2.Money(nanos=grant.amount),
-        lease_expires_at=_timestamp(grant.lease_expires_us),
-        ledger_sequence=grant.sequence,
-        lease=grant.lease,
-        headroom=[to_pb_headroom(each) for each in grant.headroom],
-        price_revision=grant.price_revision,
-    )
+    message = pb.HoldGrant()
+    fill_grant(message, grant)
+    return message
+
+
+def fill_grant(message: pb.HoldGrant, grant: Grant) -> None:
+    """Writes a granted hold into an empty message."""
+    message.amount.nanos = grant.amount
+    expires_at, expires_us = message.lease_expires_at, grant.lease_expires_us
+    expires_at.seconds = expires_us // 1_000_000
+    expires_at.nanos = expires_us % 1_000_000 * 1000
+    message.ledger_sequence = grant.sequence
+    message.lease = grant.lease
+    message.price_revision = grant.price_revision
+    for each in grant.headroom:
+        message.headroom.append(to_pb_headroom(each))
 
 
 def to_pb_headroom(headroom: Headroom) -> pb.BudgetHeadroom:
@@ -398,15 +393,23 @@ def to_pb_headroom(headroom: Headroom) -> pb.BudgetHeadroom:
 
 def to_pb_receipt(receipt: Receipt) -> pb.SettlementReceipt:
     """What a settlement did."""
-    return pb.SettlementReceipt(
-        charged=money_pb2.Money(nanos=receipt.charged),
-        overage=money_pb2.Money(nanos=receipt.overage),
-        released=money_pb2.Money(nanos=receipt.released),
-        unconfirmed=receipt.unconfirmed,
-        corrected=receipt.corrected,
-        ledger_sequence=receipt.sequence,
-        headroom=[to_pb_headroom(each) for each in receipt.headroom],
-    )
+    message = pb.SettlementReceipt()
+    fill_receipt(message, receipt)
+    return message
+
+
+def fill_receipt(message: pb.SettlementReceipt, receipt: Receipt) -> None:
+    """Writes a receipt into an empty message."""
+    message.charged.nanos = receipt.charged
+    message.overage.nanos = receipt.overage
+    message.released.nanos = receipt.released
+    message.ledger_sequence = receipt.sequence
+    if receipt.unconfirmed:
+        message.unconfirmed = True
+    if receipt.corrected:
+        message.corrected = True
+    for each in receipt.headroom:
+        message.headroom.append(to_pb_headroom(each))
 
 
 def to_pb_released(released: Released) -> pb.ReleaseResponse:
@@ -418,9 +421,10 @@ def to_pb_released(released: Released) -> pb.ReleaseResponse:
 
 def to_pb_committed_and_held(answer: CommittedAndHeld) -> pb.CommitAndHoldResponse:
     """The receipt and the next hold, or why there is none."""
-    response = pb.CommitAndHoldResponse(receipt=to_pb_receipt(answer.receipt))
+    response = pb.CommitAndHoldResponse()
+    fill_receipt(response.receipt, answer.receipt)
     if answer.grant is not None:
-        response.grant.CopyFrom(to_pb_grant(answer.grant))
+        fill_grant(response.grant, answer.grant)
     else:
         assert isinstance(answer.refusal, TurnpikeError)
         response.refusal.CopyFrom(to_pb_refusal(answer.refusal))

@@ -27,6 +27,10 @@ from services.kernel.pricing import Extent, RateUnknown, worst_case_nanos
 CONCURRENCY_RETRY_S = 1.0
 """A hint: nobody knows when an open hold will end."""
 
+TIGHT = 4
+"""Grants tell what is left where less than a quarter of a limit is."""
+NO_SHADOWS: list[str] = []
+
 Wanted = tuple[int, int, int, int, int]
 """What is asked for in each unit, by the unit's number; 0 has none."""
 
@@ -41,10 +45,10 @@ def admitted(tree: Tree, ask: HoldAsk) -> Path:
 
 
 def _authorise(tree: Tree, ask: HoldAsk) -> None:
-    config, now = tree.config, from_us(tree.draft.now_us)
+    config, now, terms = tree.config, from_us(tree.draft.now_us), ask.terms
     if not config.active:
         raise PrincipalDisabled(f"organisation:{tree.organisation_id}")
-    key = config.keys.get(ask.key_id)
+    key = config.keys.get(terms.key_id)
     if key is None:
         raise CredentialsInvalid("a key of the organisation")
     if key.revoked:
@@ -53,15 +57,15 @@ def _authorise(tree: Tree, ask: HoldAsk) -> None:
         raise CredentialsExpired(key.key_id, key.expires_at)
     if key.disabled_subject:
         raise PrincipalDisabled(key.disabled_subject)
-    if (ask.team_id, ask.project_id) != (key.team_id, key.project_id):
+    if (terms.team_id, terms.project_id) != (key.team_id, key.project_id):
         raise InvalidRequest.of("terms.principal", f"is not the principal of {key.key_id}")
-    if ask.user_id != key.user_id and not key.may_act_for_users:
+    if terms.user_id != key.user_id and not key.may_act_for_users:
         raise PermissionDenied("a key that may act for users")
-    if ask.user_id and ask.user_id in config.disabled_users:
-        raise PrincipalDisabled(f"user:{ask.user_id}")
-    if ask.metering and not key.may_meter:
+    if terms.user_id and terms.user_id in config.disabled_users:
+        raise PrincipalDisabled(f"user:{terms.user_id}")
+    if terms.metering and not key.may_meter:
         raise PermissionDenied("a key that may meter model calls of its own")
-    if not ask.metering and not key.may_generate:
+    if not terms.metering and not key.may_generate:
         raise PermissionDenied("a key that may generate")
 
 
@@ -97,7 +101,7 @@ def _roll(tree: Tree, path: Path, ask: HoldAsk) -> None:
         for unit in sorted({counter.unit for slot, counter in pairs if slot.refuses})
     )
     path.lenient = tuple((counter.unit, slot, counter) for slot, counter in pairs if not slot.refuses)
-    key = tree.config.keys[ask.key_id]
+    key = tree.config.keys[ask.terms.key_id]
     ends_us = [slot.valid_until_us for slot in path.slots]
     path.valid_until_us = min([*ends_us, NEVER_US if key.expires_at is None else to_us(key.expires_at)])
 
@@ -115,20 +119,29 @@ def worst_case(tree: Tree, model: str, input_tokens: int, output_tokens: int) ->
         raise InvalidRequest.of("terms", f"cannot be priced: {wrong}") from wrong
 
 
-def check(tree: Tree, path: Path, wanted: Wanted) -> list[str]:
-    """Raises what has no room for `wanted`, all of it; returns the budgets in shadow mode that would have refused."""
+def check(tree: Tree, path: Path, wanted: Wanted) -> tuple[list[str], bool]:
+    """Raises what has no room for `wanted`, all of it. Returns the budgets in shadow mode that would have refused, and
+    whether any budget is tight: less than a share of 1 / TIGHT of its limit is left afterwards."""
+    tight = False
     for unit, pairs in path.checks:
         asked = wanted[unit]
         for slot, counter in pairs:
             limit = counter.limit
-            if limit - counter.held - counter.spent - counter.overage - slot.rest < asked or limit == 0:
+            left = limit - counter.held - counter.spent - counter.overage - slot.rest - asked
+            if left * TIGHT < limit:
+                if left < 0:
+                    raise refusal(tree, path, wanted)
+                tight = True
+            elif limit == 0:
                 raise refusal(tree, path, wanted)
-    if path.ceilings and any(
-        slot.refuses and wanted[slot.unit] > slot.budget.limit for slot in path.ceilings
-    ):
+    if path.ceilings or path.lenient:
+        return _check_rest(tree, path, wanted), tight
+    return NO_SHADOWS, tight
+
+
+def _check_rest(tree: Tree, path: Path, wanted: Wanted) -> list[str]:
+    if any(slot.refuses and wanted[slot.unit] > slot.budget.limit for slot in path.ceilings):
         raise refusal(tree, path, wanted)
-    if not path.lenient and not path.ceilings:
-        return []
     shadows = [
         slot.budget.budget_id
         for slot in path.ceilings

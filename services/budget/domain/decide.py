@@ -8,7 +8,7 @@ was done is true once the journal has that batch.
 import heapq
 from hmac import compare_digest
 
-from services.budget.domain.admission import admitted, check, no_room, resets_at_us, worst_case
+from services.budget.domain.admission import TIGHT, admitted, check, no_room, resets_at_us, worst_case
 from services.budget.domain.entries import (
     EXTENSIONS_MAX,
     ROLE_EXTENSION,
@@ -35,7 +35,7 @@ from services.budget.domain.operations import (
     Renewed,
 )
 from services.budget.domain.settling import charge, settle, settle_late
-from services.budget.domain.tree import Counter, Hold, Path, Slot, Tree
+from services.budget.domain.tree import Hold, Path, Tree
 from services.budget.domain.writing import append, lease_token, move
 from services.budget.errors import HoldAlreadySettled, HoldNotFound, HoldNotYours
 from services.kernel.errors import InvalidRequest, PreconditionFailed, RequestIdReused, TurnpikeError
@@ -43,6 +43,7 @@ from services.kernel.money import AMOUNT_NANOS_MAX
 
 STATE_OPEN, STATE_COMMITTED, STATE_RELEASED, STATE_UNCONFIRMED = 1, 2, 3, 4
 """Numbers of turnpike.budget.v1.HoldState."""
+HEADROOM_SHOWN = 3
 EXPIRIES_PER_BATCH = 500
 """Leases that end in one batch; the rest follows in the next."""
 
@@ -75,16 +76,16 @@ def hold(tree: Tree, ask: HoldAsk) -> Grant:
     if known is not None:
         return _again(tree, known, ask)
     path = admitted(tree, ask)
-    amount, price_revision = ask.amount, ask.price_revision
+    terms, draft = ask.terms, tree.draft
+    amount, price_revision = ask.amount, terms.price_revision
     if amount is None:
-        amount = worst_case(tree, ask.model, ask.input_tokens, ask.output_tokens)
+        amount = worst_case(tree, terms.model, ask.input_tokens, ask.output_tokens)
         price_revision = tree.config.prices.revision
     tokens = ask.input_tokens + ask.output_tokens
     wanted = (0, amount, tokens, 1, 1)
-    shadows = check(tree, path, wanted)
+    shadows, tight = check(tree, path, wanted)
 
-    legs, draft = path.legs, tree.draft
-    number, touched = draft.number, draft.touched
+    legs, number, touched = path.legs, draft.number, draft.touched
     parts = []
     for unit, counters, prefix in legs.groups:
         share = wanted[unit]
@@ -95,9 +96,8 @@ def hold(tree: Tree, ask: HoldAsk) -> Grant:
             counter.held += share
             counter.open += 1
         parts.append(f"{prefix}{share},0,0]")
-    extra = f',"x":{text(ask.dimensions)}' if ask.dimensions else ""
-    if shadows:
-        extra += f',"sh":{text(shadows)}'
+    extra = f',"sh":{text(shadows)}' if shadows else ""
+    digest = ask.digest
     sequence = append(
         tree,
         Kind.HOLD,
@@ -105,25 +105,23 @@ def hold(tree: Tree, ask: HoldAsk) -> Grant:
         ask.request_id,
         ask.attempt,
         f'{path.json},"$":{amount},"l":[{",".join(parts)}],"tk":[{ask.input_tokens},{ask.output_tokens}],'
-        f'"by":"{ask.caller}","d":"{ask.digest}","le":{ask.lease_us},"pr":{price_revision},"e":{text(ask.endpoint_id)}{extra}',
+        f'"d":"{digest}","pr":{price_revision},{terms.json}{extra}',
     )
     for budget_id in shadows:
         draft.alerts.append((sequence, "shadow_refusal", {"budget_id": budget_id, "asked": list(wanted)}))
-
-    held = Hold(key, sequence, amount, tokens)
-    held.input_tokens = ask.input_tokens
-    held.creator = ask.caller
-    held.digest = ask.digest
-    held.dimensions = ask.dimensions
-    held.endpoint_id = ask.endpoint_id
-    held.lease_us = ask.lease_us
-    held.expires_us = draft.now_us + ask.lease_us
-    held.legs = legs
-    held.occurred_us = draft.now_us
-    held.path_json = path.json
-    held.model = ask.model
-    held.principal = path.principal
-    held.price_revision = price_revision
+    held = Hold(
+        key,
+        sequence,
+        amount,
+        ask.input_tokens,
+        tokens,
+        terms,
+        digest,
+        path.json,
+        price_revision,
+        draft.now_us,
+        legs,
+    )
     tree.holds[key] = held
     draft.undo.append(("held", key))
     heapq.heappush(tree.expiries, (held.expires_us, sequence, key))
@@ -133,13 +131,13 @@ def hold(tree: Tree, ask: HoldAsk) -> Grant:
         sequence,
         lease_token(tree, ask.request_id, ask.attempt, sequence),
         tree.config.prices.revision,
-        _tightest(path),
+        _tightest(path) if tight else (),
     )
 
 
 def _again(tree: Tree, known: Hold, ask: HoldAsk) -> Grant:
     """A hold that was asked for before: the same grant while it is open, never a second licence."""
-    if known.digest != ask.digest or known.creator != ask.caller:
+    if known.digest != ask.digest:
         raise RequestIdReused(ask.request_id)
     if known.receipt is not None:
         raise already_settled(known)
@@ -151,31 +149,25 @@ def _grant(tree: Tree, held: Hold) -> Grant:
     return Grant(held.amount, held.expires_us, held.sequence, token, held.price_revision)
 
 
-def _tightest(path: Path) -> tuple[Headroom, ...]:
-    """The budget in money that has the least left in proportion to its limit."""
-    found: tuple[Slot, Counter] | None = None
-    least_left, least_limit = 1, 0
-    for unit, pairs in path.checks:
-        if unit != 1:
-            continue
-        for slot, counter in pairs:
-            limit = counter.limit
-            left = limit - counter.held - counter.spent - counter.overage - slot.rest
-            if found is None or left * least_limit < least_left * limit:
-                found, least_left, least_limit = (slot, counter), left, limit
-    if found is None:
-        return ()
-    slot, counter = found
-    return (
+def _tightest(path: Path) -> list[Headroom]:
+    """What the budgets have left of which the least is left in proportion to their limits; at most three."""
+    left = sorted(
+        (slot.left(counter) / counter.limit, counter.no, slot, counter)
+        for _, pairs in path.checks
+        for slot, counter in pairs
+        if slot.left(counter) * TIGHT < counter.limit
+    )
+    return [
         Headroom(
             counter.budget_id,
             slot.budget.display_name,
-            1,
-            least_limit,
-            max(0, least_left),
+            counter.unit,
+            counter.limit,
+            max(0, slot.left(counter)),
             resets_at_us(slot, counter),
-        ),
-    )
+        )
+        for _, _, slot, counter in left[:HEADROOM_SHOWN]
+    ]
 
 
 def commit(tree: Tree, ask: CommitAsk) -> Receipt:
@@ -231,7 +223,7 @@ def commit_and_hold(tree: Tree, ask: CommitAndHoldAsk) -> CommittedAndHeld:
 def extend(tree: Tree, ask: ExtendAsk) -> Grant:
     """Adds to a hold's amount in the windows the hold is in, if it fits in all of them."""
     held = _open(tree, ask.request_id, ask.attempt)
-    if held.creator != ask.caller:
+    if held.terms.caller != ask.caller:
         raise HoldNotYours(ask.request_id, ask.attempt)
     done = held.extensions or {}
     asked = (-1 if ask.amount is None else ask.amount, ask.output_tokens)
@@ -249,7 +241,7 @@ def extend(tree: Tree, ask: ExtendAsk) -> Grant:
     if amount is None:
         # The difference of two worst cases, not the worst case of a difference: tiers and request prices count once.
         more = held.tokens - held.input_tokens + ask.output_tokens
-        amount = max(0, worst_case(tree, held.model, held.input_tokens, more) - held.amount)
+        amount = max(0, worst_case(tree, held.terms.model, held.input_tokens, more) - held.amount)
     if held.amount + amount > AMOUNT_NANOS_MAX:
         raise InvalidRequest.of("amount", "is more than any budget holds")
     wanted = (0, amount, ask.output_tokens, 0, 0)
@@ -310,7 +302,7 @@ def renew(tree: Tree, ask: RenewAsk) -> Renewed:
     not_open = []
     for key in ask.keys:
         held = tree.holds.get(key)
-        if held is None or held.creator != ask.caller:
+        if held is None or held.terms.caller != ask.caller:
             not_open.append(key)
             continue
         draft.undo.append(("renewed", held, held.expires_us))
@@ -326,7 +318,7 @@ def get(tree: Tree, ask: GetAsk) -> HoldView:
     held = tree.holds.get(key) or tree.settled.get(key)
     if held is None:
         raise HoldNotFound(ask.request_id, ask.attempt)
-    if ask.caller and held.creator != ask.caller:
+    if ask.caller and held.terms.caller != ask.caller:
         raise HoldNotYours(ask.request_id, ask.attempt)
     return HoldView(_state(held), _grant(tree, held), held.receipt)
 
@@ -382,7 +374,7 @@ def _settled(tree: Tree, ask: CommitAsk | ReleaseAsk) -> Hold:
 
 def _may_settle(tree: Tree, held: Hold, ask: CommitAsk | ReleaseAsk) -> None:
     """Only the maker of a hold may settle it, or a witness who was given its lease."""
-    if held.creator == ask.caller:
+    if held.terms.caller == ask.caller:
         return
     if ask.lease and compare_digest(ask.lease, lease_token(tree, *held.key, held.sequence)):
         return

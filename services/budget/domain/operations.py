@@ -4,6 +4,8 @@ values are made ten thousand times a second, so they are lean and checked where 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from services.budget.domain.entries import text
+
 AttemptId = tuple[str, int]
 """(request_id, attempt); within one organisation."""
 
@@ -17,32 +19,64 @@ UsageCounts = tuple[int | None, ...]
 """The ten counts of services.kernel.pricing.Usage in their order, then the number of the usage's source."""
 
 
+class Terms:
+    """What many holds have in common: who, for whom, which model. Made once, shared, with what is derived from it."""
+
+    __slots__ = (
+        "caller", "digest", "dimensions", "endpoint_id", "groups", "json", "key_id", "lease_us", "metering", "model",
+        "path_name", "price_revision", "principal", "project_id", "team_id", "user_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        caller: str,
+        metering: bool,
+        principal: tuple[str, str, str, str],
+        model: str,
+        groups: tuple[str, ...],
+        price_revision: int,
+        lease_us: int,
+        endpoint_id: str,
+        dimensions: Mapping[str, str],
+        digest: str,
+    ) -> None:
+        """`digest`: of all of this, as hex."""
+        self.caller = caller
+        """Who makes the hold, and alone may settle it: `service:router` or a key's id."""
+        self.metering = metering
+        """True if the caller is a key that runs its own model calls, which needs that permission."""
+        self.principal = principal
+        self.team_id, self.project_id, self.key_id, self.user_id = principal
+        self.model = model
+        self.groups = groups
+        self.price_revision = price_revision
+        self.lease_us = lease_us
+        self.endpoint_id = endpoint_id
+        self.dimensions = dimensions
+        self.digest = digest
+        self.path_name = (*principal, model, groups, metering)
+        """What decides which budgets apply."""
+        extra = f',"x":{text(dimensions)}' if dimensions else ""
+        self.json = f'"by":{text(caller)},"le":{lease_us},"e":{text(endpoint_id)}{extra}'
+
+
 @dataclass(slots=True)
 class HoldAsk:
     """Set the worst case of an attempt aside."""
 
     request_id: str
     attempt: int
-    caller: str
-    """Who makes the hold, and alone may settle it: `service:router` or a key's id."""
-    metering: bool
-    """True if the caller is a key that runs its own model calls, which needs that permission."""
-    team_id: str
-    project_id: str
-    key_id: str
-    user_id: str
-    model: str
-    groups: tuple[str, ...]
     amount: int | None
     """None: computed from the price book and the token bounds."""
     input_tokens: int
     output_tokens: int
-    price_revision: int
-    lease_us: int
-    endpoint_id: str
-    dimensions: Mapping[str, str]
-    digest: str
-    """Of the request's content: what tells the same request from another with its id."""
+    terms: Terms
+
+    @property
+    def digest(self) -> str:
+        """Of the request's content: what tells the same request from another with its id."""
+        return f"{self.terms.digest}.{self.amount}.{self.input_tokens}.{self.output_tokens}"
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.budget.domain.entries import Kind, decoded, text
-from services.budget.domain.operations import AttemptId, Receipt
+from services.budget.domain.operations import AttemptId, Receipt, Terms
 from services.budget.domain.settling import RELEASED
 from services.budget.domain.tree import Counter, Hold, Legs, Tree
 
@@ -41,19 +41,32 @@ def holds_in(entries: Iterable[bytes]) -> dict[AttemptId, Hold]:
 
 def _held(fields: Mapping[str, Any]) -> Hold:
     input_tokens, output_tokens = fields["tk"]
-    hold = Hold((fields["r"], fields["a"]), fields["n"], fields["$"], input_tokens + output_tokens)
-    hold.input_tokens = input_tokens
-    hold.creator = fields["by"]
-    hold.digest = fields["d"]
-    hold.dimensions = fields.get("x", {})
-    hold.endpoint_id = fields["e"]
-    hold.lease_us = fields["le"]
-    hold.occurred_us = fields["t"]
-    hold.expires_us = fields["t"] + fields["le"]
-    hold.model = fields["m"]
-    hold.principal = tuple(fields["p"])
-    hold.path_json = f'"p":{text(fields["p"])},"m":{text(fields["m"])}'
-    hold.price_revision = fields["pr"]
+    digest, _, _ = fields["d"].partition(".")
+    terms = Terms(
+        caller=fields["by"],
+        metering=False,
+        principal=tuple(fields["p"]),
+        model=fields["m"],
+        groups=(),
+        price_revision=fields["pr"],
+        lease_us=fields["le"],
+        endpoint_id=fields["e"],
+        dimensions=fields.get("x", {}),
+        digest=digest,
+    )
+    hold = Hold(
+        (fields["r"], fields["a"]),
+        fields["n"],
+        fields["$"],
+        input_tokens,
+        input_tokens + output_tokens,
+        terms,
+        fields["d"],
+        f'"p":{text(fields["p"])},"m":{text(fields["m"])}',
+        fields["pr"],
+        fields["t"],
+        None,
+    )
     hold.legs_numbers = tuple((unit, tuple(counters)) for unit, counters, *_ in fields["l"])
     return hold
 

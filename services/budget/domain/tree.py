@@ -6,14 +6,14 @@ can be taken back (`Draft`), because a batch is true only once the journal has i
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.budget.domain.budgets import LIMIT_MAX, Budget, Mode, SubjectKind
 from services.budget.domain.config import TreeConfig, TreeDelta
 from services.budget.domain.entries import Entry, numbers, text
-from services.budget.domain.operations import AttemptId, HoldAsk, Receipt
+from services.budget.domain.operations import AttemptId, HoldAsk, Receipt, Terms
 from services.budget.domain.windows import EPOCH, PerRequest, Rolling, rolling_since
 
 NEVER_US = 2**62
@@ -179,35 +179,42 @@ class Hold:
     """An attempt's hold: open, or settled of late."""
 
     __slots__ = (
-        "amount", "creator", "digest", "dimensions", "endpoint_id", "expires_us", "extensions", "input_tokens", "key",
-        "lease_us", "legs", "legs_numbers", "model", "occurred_us", "path_json", "price_revision", "principal",
-        "receipt", "sequence",
-        "settle_digest", "settle_kind", "tokens", "unconfirmed",
+        "amount", "digest", "expires_us", "extensions", "input_tokens", "key", "legs", "legs_numbers", "occurred_us",
+        "path_json", "price_revision", "receipt", "sequence", "settle_digest", "settle_kind", "terms", "tokens",
+        "unconfirmed",
     )  # fmt: skip
 
-    def __init__(self, key: AttemptId, sequence: int, amount: int, tokens: int) -> None:
+    def __init__(
+        self,
+        key: AttemptId,
+        sequence: int,
+        amount: int,
+        input_tokens: int,
+        tokens: int,
+        terms: Terms,
+        digest: str,
+        path_json: str,
+        price_revision: int,
+        occurred_us: int,
+        legs: Legs | None,
+    ) -> None:
         self.key = key
         self.sequence = sequence
         self.amount = amount
         """Held, extensions included."""
         self.tokens = tokens
-        self.input_tokens = 0
-        self.creator = ""
-        self.digest = ""
-        self.dimensions: Mapping[str, str] = {}
-        self.endpoint_id = ""
-        self.expires_us = 0
-        self.lease_us = 0
+        self.input_tokens = input_tokens
+        self.terms = terms
+        self.digest = digest
+        self.expires_us = occurred_us + terms.lease_us
         self.extensions: dict[int, tuple[int, int, int, int, int]] | None = None
         """By number: (asked amount or -1, tokens asked, sequence, amount and expiry after it)."""
-        self.legs: Legs | None = None
+        self.legs = legs
         """None once settled: then `legs_numbers` say which counters."""
         self.legs_numbers: tuple[tuple[int, tuple[int, ...]], ...] = ()
-        self.occurred_us = 0
-        self.path_json = ""
-        self.principal: tuple[str, str, str, str] = ("", "", "", "")
-        self.model = ""
-        self.price_revision = 0
+        self.occurred_us = occurred_us
+        self.path_json = path_json
+        self.price_revision = price_revision
         self.receipt: Receipt | None = None
         """None while open."""
         self.settle_kind = 0
@@ -423,28 +430,29 @@ class Tree:
 
     def path(self, ask: HoldAsk) -> Path:
         """The budgets that apply. A path whose time is over (`valid_until_us`) has still to be rolled and checked."""
-        name = (ask.key_id, ask.user_id, ask.model, ask.groups, ask.team_id, ask.project_id, ask.metering)
-        path = self._paths.get(name)
+        terms = ask.terms
+        path = self._paths.get(terms.path_name)
         if path is None:
             if len(self._paths) >= PATHS_KEPT:
                 self._paths.clear()
-            path = Path((ask.team_id, ask.project_id, ask.key_id, ask.user_id), ask.model)
+            path = Path(terms.principal, terms.model)
             subjects = (
                 (SubjectKind.ORGANISATION, self.organisation_id),
-                (SubjectKind.TEAM, ask.team_id),
-                (SubjectKind.PROJECT, ask.project_id),
-                (SubjectKind.KEY, ask.key_id),
-                (SubjectKind.USER, ask.user_id),
+                (SubjectKind.TEAM, terms.team_id),
+                (SubjectKind.PROJECT, terms.project_id),
+                (SubjectKind.KEY, terms.key_id),
+                (SubjectKind.USER, terms.user_id),
             )
             slots = [
                 slot
                 for subject in subjects
                 for slot in self._by_subject.get(subject, ())
-                if slot.budget.model_scope is None or slot.budget.model_scope.covers(ask.model, ask.groups)
+                if slot.budget.model_scope is None
+                or slot.budget.model_scope.covers(terms.model, terms.groups)
             ]
             path.slots = tuple(slot for slot in slots if not isinstance(slot.budget.window, PerRequest))
             path.ceilings = tuple(slot for slot in slots if isinstance(slot.budget.window, PerRequest))
-            self._paths[name] = path
+            self._paths[terms.path_name] = path
         return path
 
     def roll(self, slot: Slot, now_us: int) -> tuple[Counter, str]:
