@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from services.budget.domain.budgets import Budget
 from services.budget.domain.config import ConfigChange, TreeConfig, TreeDelta
 from services.budget.domain.operations import AttemptId
+from services.budget.domain.standing import Standing
 from services.budget.domain.tree import Draft, Tree
 
 Connection = Any
@@ -37,30 +38,6 @@ class ConfigStore(Protocol):
     ) -> TreeDelta:
         """What the named things are now; at least as new as `revision`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How one window of a budget stands; amounts in the budget's unit."""
-
-    budget_id: str
-    window_start: datetime
-    window_end: datetime | None
-    """None: never."""
-    limit: int
-    spent: int
-    held: int
-    overage: int
-    unconfirmed: int
-    """Part of spent that nobody has confirmed."""
-    open_holds: int
-    sequence: int
-    """Position in the organisation's ledger at which this was so."""
-
-    @property
-    def left(self) -> int:
-        """What would still fit; never negative."""
-        return max(0, self.limit - self.spent - self.held - self.overage)
 
 
 @dataclass(frozen=True, slots=True)
