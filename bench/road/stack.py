@@ -58,9 +58,8 @@ class Stack:
     router: str
     addresses: Mapping[str, str]
     tenant: Tenant
-    services: Group
-    postgres: Group
-    redis: Group
+    groups: tuple[Group, ...]
+    """Each service's process, Postgres, Redis."""
 
 
 @asynccontextmanager
@@ -91,14 +90,9 @@ async def stack(folder: Path, upstream: str, environment: Mapping[str, str]) -> 
             pids.append(await opened.enter_async_context(_service(name, addresses[name], folder, told)))
             if name == "providers":
                 tenant = await _tenant(addresses, operator, told)
-        yield Stack(
-            addresses["router"],
-            addresses,
-            tenant,
-            Group("services", tuple(pids)),
-            Group("postgres", (database.pid,)),
-            Group("redis", redis_pids),
-        )
+        groups = [Group(name, (pid,)) for name, pid in zip(SERVICES, pids, strict=True)]
+        stores = (Group("postgres", (database.pid,)), Group("redis", redis_pids))
+        yield Stack(addresses["router"], addresses, tenant, (*groups, *stores))
 
 
 def _endpoints(folder: Path, upstream: str) -> Path:
