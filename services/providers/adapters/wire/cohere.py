@@ -31,10 +31,13 @@ def chat_usage(raw: Mapping[str, Any]) -> usage_pb2.Usage | None:
     output = count(tokens.get("output_tokens", billed.get("output_tokens")))
     if read is None and output is None:
         return None
+    images = count(tokens.get("image_tokens"))
     return inclusive(
-        input_tokens=read,
+        input_tokens=None if read is None else read + (images or 0),  # told apart; billed_units has both in one
         output_tokens=output,
         cache_read_tokens=count(raw.get("cached_tokens")),
+        reasoning_tokens=count(tokens.get("reasoning_tokens")),
+        input_image_tokens=images,
     )
 
 
