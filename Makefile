@@ -81,10 +81,14 @@ test: $(INSTALLED)  ## What a change must pass: style, types, contracts, and eve
 test-long: $(INSTALLED)  ## The tests that take minutes each
 	$(PYTEST) -m long
 
+RECORDINGS ?= ../shared/recordings
+replay: $(INSTALLED)  ## Hold the adapters against recorded vendor traffic: make replay RECORDINGS=FOLDER
+	$(BIN)/python -m tests.contract.providers.replay $(RECORDINGS)
+
 chaos: $(INSTALLED)  ## Kill and stop real processes, and look whether the ledger is still right
 	$(PYTEST) -m chaos
 
 bench: $(INSTALLED)  ## What a request costs on the whole road, beside a gRPC echo and other gateways
 	$(BIN)/python -m bench.road $(BENCH)
 
-.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long chaos bench
+.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench

@@ -5,7 +5,7 @@ leaves the settled failure in `failure` for whoever speaks for it then (the witn
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -199,6 +199,10 @@ class AttemptRun:
         # Also what a vendor that was asked for a stream answers as a whole, be it an answer or an error.
         scope.reschedule(self._ends_at)
         body = await read_answer(exchange, RESPONSE_BYTES_MAX)
+        if self.attempt.stream and body[:64].lstrip()[:1] == b"[":
+            return await self._stream(
+                _Whole(exchange.headers, body), wire_format, scope
+            )  # Gemini, as an array
         try:
             answer = wire_format.parse_response(exchange.headers, body)
         except AttemptError:
@@ -325,6 +329,21 @@ class AttemptRun:
             finished.vendor_cost.nanos = answer.vendor_cost_nanos
             finished.vendor_cost.currency_code = "USD"
         return finished
+
+
+class _Whole:
+    """An answer that has been read already, to be read again."""
+
+    status = 200
+
+    def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
+        self.headers = headers
+        self.satisfied = False
+        self._body = body
+
+    async def read(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
 
 
 async def read_answer(exchange: Exchange, at_most: int, *, cut: bool = False) -> bytes:

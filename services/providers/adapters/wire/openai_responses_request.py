@@ -38,7 +38,7 @@ def responses_request(
     if call.stream:
         body["stream"] = True
     for name in ("temperature", "top_p"):
-        if given.sampling.HasField(name) and omissions.takes(name):  # type: ignore[arg-type]
+        if given.sampling.HasField(name) and omissions.takes(name):
             body[name] = getattr(given.sampling, name)
     for name in _UNSAYABLE:
         if given.sampling.HasField(name):  # type: ignore[arg-type]
