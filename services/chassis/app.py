@@ -28,10 +28,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.chassis.auth import Authenticator
+from services.chassis.batch import DEFAULT_TIMEOUT_S
 from services.chassis.health import Health
 from services.chassis.metrics import exposition
 from services.chassis.otlp import OtlpSink
-from services.chassis.pipeline import Pipeline, for_operations, standard
+from services.chassis.pipeline import Pipeline
 from services.chassis.server import Registration, listen, new_server, register
 from services.chassis.service_settings import ServiceSettings
 from services.chassis.settings import Address
@@ -82,13 +83,18 @@ async def serving(app: App[AnySettings], settings: AnySettings) -> AsyncIterator
     async with contextlib.AsyncExitStack() as stack:
         tracer = await _tracer(app.name, settings, stack)
         metrics = stack.enter_context(exposition(settings.metrics))
-        operations = for_operations(tracer, access_log="off" if settings.access_log == "off" else "failures")
+        operations = Pipeline(
+            tracer,
+            None,
+            access_log="off" if settings.access_log == "off" else "failures",
+            deadline_s=DEFAULT_TIMEOUT_S,
+        )
         runtime = Runtime(tracer, health, operations, stopping)
         registrations = await stack.enter_async_context(app.bootstrap(settings, runtime))
         server = new_server(settings)
 
         def pipeline(authenticate: Authenticator) -> Pipeline:
-            return standard(
+            return Pipeline(
                 tracer, authenticate, access_log=settings.access_log, deadline_s=settings.deadline_s
             )
 

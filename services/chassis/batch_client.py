@@ -16,6 +16,7 @@ DeadlineExceeded says whether it had left. The stream reconnects by itself, with
 import asyncio
 import itertools
 import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from services.chassis import tracing
 from services.chassis.batch import BUSY_FROM, HasOperationId, Operation, Outbox
 from services.chassis.call import timeout_s as carried_timeout_s
 from services.chassis.channel import Remote
+from services.chassis.deadlines import Deadlines
 from services.chassis.metrics import BATCH_OPERATIONS
 from services.chassis.status import RemoteError, error_from_rpc
 from services.chassis.tasks import end
@@ -50,10 +52,10 @@ class Exchange(Generic[AnyOperation, AnyResult]):
     """One operation under way and what has come back of it. Iterating ends after its last result."""
 
     __slots__ = (
+        "_bucket",
         "_client",
         "_error",
         "_results",
-        "_timer",
         "_waiter",
         "answered",
         "ended",
@@ -67,7 +69,7 @@ class Exchange(Generic[AnyOperation, AnyResult]):
         self._results: deque[AnyResult] = deque()
         self._error: TurnpikeError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._bucket = 0
         self.operation_id = operation_id
         self.name = name
         self.sent = False
@@ -108,13 +110,12 @@ class Exchange(Generic[AnyOperation, AnyResult]):
 
     def expire_after(self, timeout_s: float) -> None:
         """Fails the exchange with DeadlineExceeded unless it has ended by then."""
-        self._timer = self._client.loop.call_later(timeout_s, self._expire)
+        self._bucket = self._client.deadlines.add(time.monotonic() + timeout_s, self._expire)
 
     def close(self) -> None:
         """Nobody listens any more."""
         self.ended = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._client.deadlines.remove(self._bucket, self._expire)
 
     def _expire(self) -> None:
         self.fail(DeadlineExceeded(self.name, begun=self.sent))
@@ -159,6 +160,7 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._batches = BATCH_OPERATIONS.labels(f"{remote.service}.requests")
+        self.deadlines = Deadlines()
         self.loop = asyncio.get_running_loop()
 
     @property

@@ -7,53 +7,42 @@ From outside in: trace, count and log, turn anything into a typed error, hold th
 leaves the block is a TurnpikeError or a cancellation, never anything else.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from services.chassis.auth import Authenticator
 from services.chassis.call import Call
-from services.chassis.concerns import Concern, authenticated, observed, traced, typed, within_deadline
+from services.chassis.concerns import Observer, Traced, Typed, WithinDeadline
+from services.chassis.deadlines import Deadlines
 from services.chassis.tracing import Tracer
 
 
 class Pipeline:
-    """Concerns, the first one outermost."""
+    """The concerns of one kind of caller. `authenticate` None: the caller is known already, as inside a stream."""
 
-    def __init__(self, concerns: Sequence[Concern]) -> None:
-        around = concerns[-1]
-        for outer in reversed(concerns[:-1]):
-            around = _nested(outer, around)
-        self._around = around
+    def __init__(
+        self,
+        tracer: Tracer,
+        authenticate: Authenticator | None,
+        *,
+        access_log: str = "failures",
+        deadline_s: float,
+    ) -> None:
+        self._tracer = tracer
+        self._authenticate = authenticate
+        self._observe = Observer(access_log)
+        self._deadlines = Deadlines()
+        self._deadline_s = deadline_s
 
-    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        """A block in which `call` is served."""
-        return self._around(call)
-
-
-def _nested(outer: Concern, inner: Concern) -> Concern:
     @asynccontextmanager
-    async def both(call: Call) -> AsyncIterator[None]:
-        async with outer(call), inner(call):
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """A block in which `call` is served."""
+        with (
+            Traced(self._tracer, call),
+            self._observe(call),
+            Typed(call),
+            WithinDeadline(self._deadlines, self._deadline_s, call),
+        ):
+            if self._authenticate is not None:
+                call.caller = await self._authenticate(call)
             yield
-
-    return both
-
-
-def standard(
-    tracer: Tracer, authenticate: Authenticator, *, access_log: str = "failures", deadline_s: float = 60.0
-) -> Pipeline:
-    """The pipeline of every service's RPCs."""
-    return Pipeline(
-        [
-            traced(tracer),
-            observed(access_log),
-            typed,
-            within_deadline(deadline_s),
-            authenticated(authenticate),
-        ]
-    )
-
-
-def for_operations(tracer: Tracer, *, access_log: str = "off", deadline_s: float = 10.0) -> Pipeline:
-    """The pipeline of operations inside a batch stream, whose caller the stream has authenticated."""
-    return Pipeline([traced(tracer), observed(access_log), typed, within_deadline(deadline_s)])
