@@ -60,10 +60,10 @@ def anthropic(recording: dict[str, Any]) -> Expected:
 
 def _anthropic(found: list[dict[str, Any]], *, stream: bool) -> Expected:
     if not stream:
-        [message] = found
-        if message.get("type") == "error":
-            return Expected(error=errors.of_event(message))
-        return _anthropic_message(message)
+        [whole] = found
+        if whole.get("type") == "error":
+            return Expected(error=errors.of_event(whole))
+        return _anthropic_message(whole)
     message: dict[str, Any] = {"content": [], "usage": {}}
     blocks: dict[int, dict[str, Any]] = {}
     json_pieces: dict[int, str] = {}
@@ -179,7 +179,7 @@ def gemini(recording: dict[str, Any]) -> Expected:
 def _gemini_usage(raw: dict[str, Any]) -> dict[str, int] | None:
     if "promptTokenCount" not in raw and "totalTokenCount" not in raw:
         return None
-    prompt = raw.get("promptTokenCount")
+    prompt: Any = raw.get("promptTokenCount")
     thoughts, candidates = raw.get("thoughtsTokenCount"), raw.get("candidatesTokenCount")
     tools = raw.get("toolUsePromptTokenCount")
     details = raw.get("promptTokensDetails") or []
@@ -188,7 +188,7 @@ def _gemini_usage(raw: dict[str, Any]) -> dict[str, int] | None:
         detail.get("modality"): detail.get("tokenCount")
         for detail in raw.get("candidatesTokensDetails") or []
     }
-    total = raw.get("totalTokenCount")
+    total: Any = raw.get("totalTokenCount")
     output = (candidates or 0) + (thoughts or 0) if candidates is not None or thoughts is not None else None
     if output is None and None not in (prompt, total):
         output = total - prompt - (tools or 0)
@@ -304,7 +304,8 @@ def cohere(recording: dict[str, Any]) -> Expected:
     """Cohere's v2 chat."""
     result = Expected()
     calls: list[list[Any]] = []
-    raw, usage = "", {}
+    raw = ""
+    usage: dict[str, Any] = {}
     for event in documents(recording):
         if "type" not in event:
             for block in event["message"].get("content") or []:
