@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.budget.adapters.postgres.admin_store import PostgresAdminStore
+from services.budget.adapters.postgres.alert_store import PostgresAlertStore
 from services.budget.adapters.postgres.directory_store import CHANNEL, PostgresDirectoryStore
 from services.budget.adapters.postgres.listener import listening
+from services.budget.adapters.webhook_sender import WebhookSender
 from services.budget.admin_servicer.calls import AdminAuthenticator
 from services.budget.admin_servicer.servicer import BudgetAdminServicer
 from services.budget.admin_settings import AdminSettings
+from services.budget.use_cases.alerting import Alerting
 from services.budget.use_cases.bootstrap import ensure_operator
 from services.budget.use_cases.directory import Directory, DirectoryFeed
 from services.chassis.postgres import Database
@@ -46,7 +49,10 @@ async def open_admin_half(
         feed = DirectoryFeed(directory_store, clock)
         await stack.enter_async_context(_running(feed.run()))
         await stack.enter_async_context(_running(listening(dsn, CHANNEL, feed.notify)))
-        servicer = BudgetAdminServicer(store, clock)
+        sender = await stack.enter_async_context(WebhookSender(settings.trusted_hosts))
+        alerting = Alerting(PostgresAlertStore(database), sender, clock)
+        await stack.enter_async_context(_running(alerting.run()))
+        servicer = BudgetAdminServicer(store, clock, settings.trusted_hosts)
         registration = Registration(
             add_BudgetAdminServiceServicer_to_server, servicer, AdminAuthenticator(store, clock)
         )

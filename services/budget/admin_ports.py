@@ -1,17 +1,19 @@
 """What the admin use cases need of their store."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from services.budget.domain.admin import AdminChange, AuditRecord
+from services.budget.domain.burn import Sample
 from services.budget.domain.entities import AdminToken, EntityState
+from services.budget.domain.ids import WebhookId
 from services.budget.domain.kinds import Kind
 from services.budget.domain.limits import StoredBudget
 from services.budget.domain.price_book import StoredPrice
-from services.budget.ports import Standing
+from services.budget.domain.standing import Standing
 from services.kernel.ids import OrganisationId, TeamId
 
 E = TypeVar("E")
@@ -54,6 +56,16 @@ class Reads(Protocol):
 
     async def standings(self, budgets: Sequence[StoredBudget], now: datetime) -> list[Standing]:
         """How budgets of one organisation stand, in their order."""
+        ...
+
+    async def samples(
+        self, budgets: Sequence[StoredBudget], since: datetime
+    ) -> Mapping[str, Sequence[Sample]]:
+        """What budgets had spent since a moment, oldest first; every budget has an entry."""
+        ...
+
+    async def tree_mark(self, organisation_id: OrganisationId) -> tuple[int, int]:
+        """How far an organisation's ledger and configuration are: while both stay, no budget stands differently."""
         ...
 
     async def prices(
@@ -104,6 +116,10 @@ class Writes(Reads, Protocol):
 
     async def organisation_ids(self) -> list[OrganisationId]:
         """Every organisation, in the order in which trees are locked."""
+        ...
+
+    async def delete_webhook(self, webhook_id: WebhookId) -> None:
+        """Removes a receiver, and what was still to be sent to it."""
         ...
 
     async def transfer(

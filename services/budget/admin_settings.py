@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.budget.domain.secrets import ADMIN_TOKEN_PREFIX, TEXT_LENGTH_MAX, TEXT_LENGTH_MIN
-from services.chassis.settings import Problem, Secret, env, path, secret
+from services.chassis.settings import Problem, Secret, env, path, secret, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,18 @@ class AdminSettings:
         "Where an empty deployment writes the operator token that it makes, for its owner's eyes alone.",
         default=None,
     )
+
+    webhook_trusted_hosts: str = env(
+        "TURNPIKE_WEBHOOK_TRUSTED_HOSTS",
+        text,
+        "host:port of receivers of alerts inside of our network, with commas between; all others must be public.",
+        default="",
+    )
+
+    @property
+    def trusted_hosts(self) -> frozenset[str]:
+        """Hosts that alerts may be sent to although they are not public."""
+        return frozenset(host.strip() for host in self.webhook_trusted_hosts.split(",") if host.strip())
 
     def admin_problems(self) -> Iterator[Problem]:
         """What is wrong with these."""

@@ -14,12 +14,13 @@ from services.budget.convert_entities import (
     to_pb_timestamp,
 )
 from services.budget.domain.budgets import ALERT_PERCENTS, Mode, ModelScopeKind, SubjectKind, Unit
+from services.budget.domain.burn import Burn
 from services.budget.domain.checks import Checks
 from services.budget.domain.entities import EntityState
 from services.budget.domain.kinds import SUBJECTS
 from services.budget.domain.limits import StoredBudget, WindowForm, WindowKind
+from services.budget.domain.standing import Standing
 from services.budget.domain.windows import EPOCH, ROLLING_BUCKETS_MAX, Period
-from services.budget.ports import Standing
 from services.budget.use_cases.entities import Fields, Update
 from services.kernel.model_ref import PROVIDER
 from turnpike.budget.v1 import budget_admin_pb2 as admin_pb
@@ -285,8 +286,8 @@ def _to_pb_duration(length: timedelta | None) -> Duration:
     return duration
 
 
-def to_pb_status(budget: StoredBudget, standing: Standing) -> pb.BudgetStatus:
-    """How a budget stands."""
+def to_pb_status(budget: StoredBudget, standing: Standing, burn: Burn | None = None) -> pb.BudgetStatus:
+    """How a budget stands and, where that was looked at, how fast it is spent."""
     status = pb.BudgetStatus(
         budget=to_pb_budget(budget),
         limit_in_force=standing.limit,
@@ -301,4 +302,8 @@ def to_pb_status(budget: StoredBudget, standing: Standing) -> pb.BudgetStatus:
     )
     if standing.window_end is not None:
         status.resets_at.CopyFrom(to_pb_timestamp(standing.window_end))
+    if burn is not None and burn.per_hour is not None:
+        status.burn_per_hour = burn.per_hour
+    if burn is not None and burn.exhausted_at is not None:
+        status.projected_exhaustion_at.CopyFrom(to_pb_timestamp(burn.exhausted_at))
     return status

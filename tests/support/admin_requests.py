@@ -48,11 +48,20 @@ async def more_of(api: Api, tenant: Tenant) -> Mapping[str, str]:
         )
         for _ in range(2)
     ]
+    webhook = await api.CreateWebhook(
+        pb.CreateWebhookRequest(
+            request_id=request_id(),
+            webhook=pb.Webhook(
+                organisation_id=tenant.organisation.organisation_id, url="https://alerts.example.com/hook"
+            ),
+        )
+    )
     await make_token(api, ROLE_VIEWER, organisation_id=tenant.organisation.organisation_id)
     tokens = await api.ListAdminTokens(
         pb.ListAdminTokensRequest(organisation_id=tenant.organisation.organisation_id)
     )
     return {
+        "webhook_id": webhook.webhook.webhook_id,
         "override_id": made.override.override_id,
         "limit_raise_id": wishes[0].limit_raise.limit_raise_id,
         "limit_raise_id_to_deny": wishes[1].limit_raise.limit_raise_id,

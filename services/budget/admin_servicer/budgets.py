@@ -1,25 +1,30 @@
 """RPCs for budgets and how they stand."""
 
+from collections.abc import AsyncIterator
+
 from services.budget import convert_budgets as convert
 from services.budget.admin_servicer.calls import asking, changing
-from services.budget.convert_entities import from_pb_archive, from_pb_page, to_pb_page_token
+from services.budget.convert_entities import check_text, from_pb_archive, from_pb_page, to_pb_page_token
 from services.budget.domain.checks import Checks
 from services.budget.domain.kinds import BUDGET
 from services.budget.use_cases.access import selection
-from services.budget.use_cases.budgets import Budgets
+from services.budget.use_cases.budgets import Budgets, Status
 from services.budget.use_cases.entities import Entities
+from services.budget.use_cases.watching import WATCHED_MAX, BudgetWatch
 from services.kernel.clock import Clock
 from services.kernel.ids import OrganisationId
 from turnpike.budget.v1 import budget_admin_pb2 as pb
 from turnpike.budget.v1 import budget_admin_pb2_grpc
+from turnpike.budget.v1 import entities_pb2 as pb_entities
 
 
 class BudgetRpcs(budget_admin_pb2_grpc.BudgetAdminServiceServicer):
     """Budgets and how they stand."""
 
-    def __init__(self, entities: Entities, budgets: Budgets, clock: Clock) -> None:
+    def __init__(self, entities: Entities, budgets: Budgets, watch: BudgetWatch, clock: Clock) -> None:
         self._entities = entities
         self._budgets = budgets
+        self._watch = watch
         self._clock = clock
 
     async def CreateBudget(self, request: pb.CreateBudgetRequest, context: object) -> pb.CreateBudgetResponse:
@@ -70,8 +75,8 @@ class BudgetRpcs(budget_admin_pb2_grpc.BudgetAdminServiceServicer):
     async def GetBudgetStatus(
         self, request: pb.GetBudgetStatusRequest, context: object
     ) -> pb.GetBudgetStatusResponse:
-        budget, standing = await self._budgets.status(request.budget_id, asking())
-        return pb.GetBudgetStatusResponse(status=convert.to_pb_status(budget, standing))
+        status = await self._budgets.status(request.budget_id, asking())
+        return pb.GetBudgetStatusResponse(status=to_pb_status(status))
 
     async def ListBudgetStatuses(
         self, request: pb.ListBudgetStatusesRequest, context: object
@@ -89,6 +94,28 @@ class BudgetRpcs(budget_admin_pb2_grpc.BudgetAdminServiceServicer):
             checks.done()
         statuses, more = await self._budgets.statuses(chosen)
         return pb.ListBudgetStatusesResponse(
-            statuses=[convert.to_pb_status(budget, standing) for budget, standing in statuses],
-            next_page_token=to_pb_page_token(statuses[-1][0].budget_id if statuses else "", more=more),
+            statuses=[to_pb_status(status) for status in statuses],
+            next_page_token=to_pb_page_token(statuses[-1].budget.budget_id if statuses else "", more=more),
         )
+
+    async def WatchBudgets(
+        self, request: pb.WatchBudgetsRequest, context: object
+    ) -> AsyncIterator[pb.WatchBudgetsResponse]:
+        checks = Checks()
+        check_text(checks, request)
+        organisation_id = checks.optional_id("organisation_id", OrganisationId, request.organisation_id)
+        good = len(request.budget_ids) <= WATCHED_MAX
+        checks.require(good, "budget_ids", f"must be at most {WATCHED_MAX}")
+        checks.done()
+        call = asking()
+        chosen = selection(call, organisation_id=organisation_id, after="", page_size=WATCHED_MAX)
+        if chosen.organisation_id is None:
+            checks.wrong("organisation_id", "is required for operators")
+            checks.done()
+        async for statuses in self._watch.follow(call, chosen, tuple(request.budget_ids)):
+            yield pb.WatchBudgetsResponse(statuses=[to_pb_status(status) for status in statuses])
+
+
+def to_pb_status(status: Status) -> pb_entities.BudgetStatus:
+    """How a budget stands, and how fast it is spent."""
+    return convert.to_pb_status(status.budget, status.standing, status.burn)

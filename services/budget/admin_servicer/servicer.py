@@ -1,6 +1,7 @@
 """BudgetAdminService as one servicer."""
 
 from services.budget.admin_ports import AdminStore
+from services.budget.admin_servicer.alerts import AlertRpcs
 from services.budget.admin_servicer.audit import AuditRpcs
 from services.budget.admin_servicer.budgets import BudgetRpcs
 from services.budget.admin_servicer.entities import EntityRpcs
@@ -12,17 +13,20 @@ from services.budget.use_cases.entities import Entities
 from services.budget.use_cases.keys import AdminTokens, Keys
 from services.budget.use_cases.limits import Limits
 from services.budget.use_cases.prices import Prices
+from services.budget.use_cases.watching import BudgetWatch
+from services.budget.use_cases.webhooks import Webhooks
 from services.kernel.clock import Clock
 
 
-class BudgetAdminServicer(EntityRpcs, KeyRpcs, BudgetRpcs, LimitRpcs, PriceRpcs, AuditRpcs):
+class BudgetAdminServicer(EntityRpcs, KeyRpcs, BudgetRpcs, LimitRpcs, PriceRpcs, AuditRpcs, AlertRpcs):
     """All of it over one store."""
 
-    def __init__(self, store: AdminStore, clock: Clock) -> None:
+    def __init__(self, store: AdminStore, clock: Clock, trusted_hosts: frozenset[str] = frozenset()) -> None:
         entities = Entities(store)
         EntityRpcs.__init__(self, entities, clock)
         KeyRpcs.__init__(self, entities, Keys(store), AdminTokens(store), clock)
-        BudgetRpcs.__init__(self, entities, Budgets(store, clock), clock)
+        BudgetRpcs.__init__(self, entities, Budgets(store, clock), BudgetWatch(store, clock), clock)
         LimitRpcs.__init__(self, entities, Limits(store), clock)
         AuditRpcs.__init__(self, store)
+        AlertRpcs.__init__(self, entities, Webhooks(store), clock, trusted_hosts)
         PriceRpcs.__init__(self, Prices(store, clock), clock)

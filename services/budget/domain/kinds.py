@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from services.budget.domain.alerts import Alert, Webhook
 from services.budget.domain.budgets import SubjectKind
 from services.budget.domain.entities import AdminToken, Key, Organisation, Project, Team, User
-from services.budget.domain.ids import LimitRaiseId
+from services.budget.domain.ids import AlertId, LimitRaiseId, WebhookId
 from services.budget.domain.limits import LimitOverride, LimitRaise, StoredBudget
 from services.budget.domain.roles import DEPLOYMENT, Scope
 from services.kernel.ids import (
@@ -56,6 +57,8 @@ ADMIN_TOKEN = Kind("admin_token", AdminToken, AdminTokenId)
 BUDGET = Kind("budget", StoredBudget, BudgetId)
 OVERRIDE = Kind("override", LimitOverride, OverrideId)
 LIMIT_RAISE = Kind("limit_raise", LimitRaise, LimitRaiseId)
+WEBHOOK = Kind("webhook", Webhook, WebhookId)
+ALERT = Kind("alert", Alert, AlertId)
 
 KINDS: tuple[Kind[Any], ...] = (
     ORGANISATION,
@@ -67,6 +70,8 @@ KINDS: tuple[Kind[Any], ...] = (
     BUDGET,
     OVERRIDE,
     LIMIT_RAISE,
+    WEBHOOK,
+    ALERT,
 )
 
 SUBJECTS: dict[SubjectKind, Kind[Any]] = {
@@ -90,8 +95,10 @@ def scope_of(entity: object) -> Scope:
             | Key(organisation_id=organisation, team_id=team)
         ):
             return Scope(organisation, team, below_team=True)
-        case AdminToken(organisation_id=None):
+        case AdminToken(organisation_id=None) | Webhook(organisation_id=None):
             return DEPLOYMENT
+        case Webhook(organisation_id=organisation):
+            return Scope(organisation)
         case AdminToken(organisation_id=holder, team_id=holders_team):
             return Scope(holder, holders_team)
         case StoredBudget(organisation_id=organisation, team_id=at, subject_kind=subject):

@@ -388,3 +388,44 @@ WHERE ($1::text IS NULL OR organisation_id = $1)
     AND ($5 = '' OR limit_raise_id < $5)
 ORDER BY limit_raise_id DESC
 LIMIT $7;
+
+-- name: insert_webhook
+-- Keeps a new webhook.
+INSERT INTO webhooks (
+    webhook_id, organisation_id, url, kinds, chain_heads, signing_secret, created_at
+) VALUES (
+    $1, $2, $3, $4, $5, $6, $7
+);
+
+-- name: lock_webhook
+-- A webhook by its id; nobody else changes it until this transaction ends.
+SELECT
+    webhook_id, organisation_id, url, kinds, chain_heads, signing_secret, created_at
+FROM webhooks WHERE webhook_id = $1 FOR UPDATE;
+
+-- name: select_webhook
+-- A page: of organisation $1, team $2, parent $3, state $4, after $5, archived ones too if $6; at most $7.
+SELECT
+    webhook_id, organisation_id, url, kinds, chain_heads, signing_secret, created_at
+FROM webhooks
+WHERE ($1::text IS NULL OR organisation_id = $1)
+    AND $2::text IS NULL
+    AND $3::text IS NULL
+    AND $4::smallint IS NULL AND ($6 OR true)
+    AND webhook_id > $5
+ORDER BY webhook_id
+LIMIT $7;
+
+-- name: select_alert
+-- A page: of organisation $1, team $2, parent $3, state $4, newest first, before $5, archived ones too if $6; at most $7.
+SELECT
+    alert_id, kind, organisation_id, team_id, budget_id, percent, message, occurred_at, ledger_sequence,
+    delivered_at, once
+FROM alerts
+WHERE ($1::text IS NULL OR organisation_id = $1)
+    AND ($2::text IS NULL OR team_id = $2)
+    AND ($3::text IS NULL OR budget_id = $3)
+    AND $4::smallint IS NULL AND ($6 OR true)
+    AND ($5 = '' OR alert_id < $5)
+ORDER BY alert_id DESC
+LIMIT $7;

@@ -1,15 +1,18 @@
 """Budgets: made, changed and archived, each change in force for every hold decided after it."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from services.budget.admin_ports import AdminStore, Selection, Writes
+from services.budget.admin_ports import AdminStore, Reads, Selection, Writes
 from services.budget.domain.admin import AdminCall, AdminChange
 from services.budget.domain.budgets import SubjectKind
+from services.budget.domain.burn import Burn, burn
 from services.budget.domain.entities import EntityState
 from services.budget.domain.kinds import BUDGET, ORGANISATION, SUBJECTS, scope_of
 from services.budget.domain.limits import StoredBudget, WindowForm, WindowKind
-from services.budget.ports import Standing
+from services.budget.domain.standing import Standing
 from services.budget.use_cases.access import permit
 from services.budget.use_cases.entities import (
     Fields,
@@ -24,8 +27,27 @@ from services.kernel.clock import Clock
 from services.kernel.errors import NotFound
 from services.kernel.ids import BudgetId
 
-Status = tuple[StoredBudget, Standing]
-"""A budget and how it stands."""
+# How far back the rate of a budget looks.
+SAMPLES_SINCE = timedelta(hours=25)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A budget, how it stands, and how fast it is spent."""
+
+    budget: StoredBudget
+    standing: Standing
+    burn: Burn
+
+
+async def statuses_of(reads: Reads, budgets: Sequence[StoredBudget], now: datetime) -> list[Status]:
+    """How budgets of one organisation stand now, as of the last commit."""
+    standings = await reads.standings(budgets, now)
+    samples = await reads.samples(budgets, now - SAMPLES_SINCE)
+    return [
+        Status(budget, standing, burn(budget.window.window(), standing, samples[budget.budget_id], now))
+        for budget, standing in zip(budgets, standings, strict=True)
+    ]
 
 
 class Budgets:
@@ -103,8 +125,8 @@ class Budgets:
         """The budget and how it stands now, as of the last commit."""
         async with self._store.reading() as reads:
             budget = await found(reads, call, BUDGET, budget_id)
-            (standing,) = await reads.standings([budget], self._clock.now())
-        return budget, standing
+            (status,) = await statuses_of(reads, [budget], self._clock.now())
+        return status
 
     async def statuses(self, selection: Selection) -> tuple[list[Status], bool]:
         """How a page of an organisation's budgets stand, and whether others follow."""
@@ -112,8 +134,8 @@ class Budgets:
             raise NotFound(ORGANISATION.label, "")
         async with self._store.reading() as reads:
             budgets = await reads.select(BUDGET, selection)
-            standings = await reads.standings(budgets, self._clock.now())
-        return list(zip(budgets, standings, strict=True)), len(budgets) == selection.count
+            statuses = await statuses_of(reads, budgets, self._clock.now())
+        return statuses, len(budgets) == selection.count
 
 
 def settled(window: WindowForm, time_zone: str, at: datetime) -> WindowForm:

@@ -16,7 +16,7 @@ from services.budget.domain.limits import (
     StoredBudget,
     WindowKind,
 )
-from services.budget.ports import Standing
+from services.budget.domain.standing import Standing
 from services.budget.use_cases.access import permit
 from services.budget.use_cases.entities import Page, changed, check_current, found, trail
 from services.kernel.errors import InvalidRequest, NotFound, PreconditionFailed

@@ -5,13 +5,14 @@ trees whose owner decides by it, in the order of their ids; then the directory's
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
 
 import asyncpg
 
+from services.budget.adapters.postgres.alert_store import samples_of
 from services.budget.adapters.postgres.config_store import PostgresConfigStore
 from services.budget.adapters.postgres.prices import parameters_of, price_of
 from services.budget.adapters.postgres.rows import from_json, from_row, to_json, to_row, to_trail
@@ -20,12 +21,15 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.adapters.postgres.tree_changes import begin_change
 from services.budget.admin_ports import Selection
 from services.budget.domain.admin import AdminChange, AuditRecord
+from services.budget.domain.burn import Sample
 from services.budget.domain.config import ConfigChange, ConfigKind
 from services.budget.domain.entities import AdminToken, EntityState
+from services.budget.domain.ids import WebhookId
 from services.budget.domain.kinds import Kind
 from services.budget.domain.limits import StoredBudget
 from services.budget.domain.price_book import StoredPrice
-from services.budget.ports import Connection, Standing
+from services.budget.domain.standing import Standing
+from services.budget.ports import Connection
 from services.chassis.postgres import Database
 from services.kernel.errors import AlreadyExists, RequestIdReused
 from services.kernel.ids import OrganisationId
@@ -94,6 +98,15 @@ class PostgresReads:
         return await standings.of(
             budgets[0].organisation_id, [in_force[budget.budget_id] for budget in budgets], now
         )
+
+    async def samples(
+        self, budgets: Sequence[StoredBudget], since: datetime
+    ) -> Mapping[str, Sequence[Sample]]:
+        return await samples_of(self._connection, budgets, since)
+
+    async def tree_mark(self, organisation_id: OrganisationId) -> tuple[int, int]:
+        row = await self._connection.fetchrow(statements()["tree_mark"], str(organisation_id))
+        return (0, 0) if row is None else (row["sequence"], row["config_revision"])
 
     async def prices(
         self, organisation_id: OrganisationId | None, models: Sequence[str] | None
@@ -184,6 +197,9 @@ class PostgresWrites(PostgresReads):
                 str(self._change.admin.admin_token_id),
                 str(self._change.request_id),
             )
+
+    async def delete_webhook(self, webhook_id: WebhookId) -> None:
+        await self._connection.execute(statements()["delete_webhook"], str(webhook_id))
 
     async def add_prices(self, prices: Sequence[StoredPrice]) -> None:
         await self._connection.executemany(statements()["insert_price"], [parameters_of(p) for p in prices])
