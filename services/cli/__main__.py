@@ -1,21 +1,40 @@
 """`turnpike`, or `python -m services.cli`."""
 
+import importlib
+
 import click
 
-from services.cli.ask import ask
-from services.cli.reset import reset
-from services.cli.up import up
+# Where each command is. It is imported when it is used: `turnpike ask` must not wait for what `turnpike route` needs.
+COMMANDS = {
+    "ask": "services.cli.ask:ask",
+    "reset": "services.cli.reset:reset",
+    "route": "services.cli.route:route",
+    "simulate": "services.cli.simulate:simulate",
+    "up": "services.cli.up:up",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class LateCommands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(
+    cls=LateCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="turnpike")
 def main() -> None:
     """Routes requests to language models under exact budgets."""
 
-
-main.add_command(up)
-main.add_command(ask)
-main.add_command(reset)
 
 if __name__ == "__main__":
     main()

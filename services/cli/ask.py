@@ -10,11 +10,12 @@ from google.protobuf.json_format import MessageToDict
 from rich.console import Console
 from rich.text import Text
 
+from services.cli.lines import show
+from services.cli.local_stack import LocalStack
 from services.cli.summary import summary
 from services.cli.words import amount, dollars, moment
-from services.local.stack import KEY_SECRET, address_of
 from services.local.state import StateFolder, default_folder
-from turnpike.router.v1 import decision_pb2, router_pb2
+from turnpike.router.v1 import decision_pb2
 from turnpike_client import AsyncTurnpike, TurnpikeError
 from turnpike_client.request import Options
 
@@ -53,35 +54,42 @@ def ask(
         text = sys.stdin.read()
     if not text.strip():
         raise click.UsageError("nothing is asked")
+    local = None
     if not (address and key):
-        state = StateFolder(default_folder())
-        address = address or address_of(state, "router")
-        key = key or state.kept_secret(KEY_SECRET)
-        if not (address and key):
-            raise click.ClickException("no stack has run here yet: start one by `turnpike up --demo`")
+        local = LocalStack.of(StateFolder(default_folder()))
+        if local is None:
+            raise click.ClickException(
+                "no stack with a demo has run here yet: start one by `turnpike up --demo`"
+            )
+        address, key = address or local.router, key or local.key
     said = {"model": model, "system": system, "strategy": strategy, "max_output_tokens": max_output_tokens}
     options: Options = {name: value for name, value in said.items() if value is not None}  # type: ignore[assignment]
     try:
-        asyncio.run(_ask(address, key, text, options, as_json))
+        asyncio.run(_ask(address, key, text, options, local, as_json))
     except TurnpikeError as error:
         show_error(Console(stderr=True), error)
         sys.exit(1)
 
 
-async def _ask(address: str, key: str, text: str, options: Options, as_json: bool) -> None:
+async def _ask(
+    address: str, key: str, text: str, options: Options, local: LocalStack | None, as_json: bool
+) -> None:
     async with AsyncTurnpike(address, key=key) as turnpike:
         if as_json:
             answer = await turnpike.generate(text, **options)
             outcome = MessageToDict(answer.outcome, preserving_proto_field_name=True)
             print(json.dumps({"text": answer.text, "outcome": outcome}))
             return
-        await ask_and_show(turnpike, text, options, Console(stderr=True))
+        await ask_and_show(turnpike, text, options, Console(stderr=True), local)
 
 
 async def ask_and_show(
-    turnpike: AsyncTurnpike, text: str, options: Options, console: Console
-) -> router_pb2.Outcome:
-    """Stream one answer to standard output and its summary to `console`; raises TurnpikeError."""
+    turnpike: AsyncTurnpike, text: str, options: Options, console: Console, local: LocalStack | None
+) -> None:
+    """Stream one answer to standard output and its summary to `console`; raises TurnpikeError.
+
+    `local` fills in what the demo's budgets have left: the router tells it only of those that run short.
+    """
     async with turnpike.stream(text, **options) as answer:
         written = False
         try:
@@ -93,8 +101,9 @@ async def ask_and_show(
             if written:
                 print(flush=True)
     console.print()
-    console.print(summary(answer.outcome, await _decision(turnpike, answer.outcome.decision_id)))
-    return answer.outcome
+    decision = await _decision(turnpike, answer.outcome.decision_id)
+    budgets = await local.budgets_left() if local and not answer.outcome.budgets else ()
+    show(console, summary(answer.outcome, decision, budgets))
 
 
 async def _decision(turnpike: AsyncTurnpike, decision_id: str) -> decision_pb2.Decision | None:

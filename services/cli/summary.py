@@ -1,10 +1,8 @@
 """What an answer took, in a few lines: who, why, how much, what is left, where to look further."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from rich.table import Table
-from rich.text import Text
-
+from services.cli.lines import Row
 from services.cli.words import amount, dollars, moment, seconds
 from turnpike.common.v1 import error_pb2
 from turnpike.router.v1 import decision_pb2, router_pb2
@@ -12,24 +10,27 @@ from turnpike.router.v1 import decision_pb2, router_pb2
 OTHERS_MAX = 4  # the nearest rivals; `turnpike route explain` shows all
 
 
-def summary(outcome: router_pb2.Outcome, decision: decision_pb2.Decision | None) -> Table:
-    """Return the summary of a finished request; `decision` None: it could not be had, so rivals are not named."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("model", Text(_model(outcome), style="green"))
-    table.add_row("why", Text(outcome.reason or "(no reason given)"))
+def summary(
+    outcome: router_pb2.Outcome,
+    decision: decision_pb2.Decision | None,
+    budgets: Sequence[router_pb2.BudgetRemaining] = (),
+) -> Iterator[Row]:
+    """Yield the summary of a finished request.
+
+    `decision` None: it could not be had, so rivals are not named. `budgets` are shown where the outcome has none.
+    """
+    yield Row("model", _model(outcome), "green")
+    yield Row("why", outcome.reason or "(no reason given)")
     for line in _others(outcome, decision):
-        table.add_row("", Text(line, style="dim"))
-    for line in _attempts(outcome.attempts):
-        table.add_row("attempt", Text(line))
-    table.add_row("tokens", Text(_tokens(outcome)))
-    table.add_row("cost", Text(dollars(outcome.cost.nanos) if outcome.HasField("cost") else "not known yet"))
-    for budget in outcome.budgets:
-        table.add_row("budget", Text(_budget(budget)))
+        yield Row("", line, "dim")
+    for number, line in enumerate(_attempts(outcome.attempts)):
+        yield Row("" if number else "attempts", line)
+    yield Row("tokens", _tokens(outcome))
+    yield Row("cost", dollars(outcome.cost.nanos) if outcome.HasField("cost") else "not known yet")
+    for number, budget in enumerate(outcome.budgets or budgets):
+        yield Row("" if number else "budgets", _budget(budget))
     if outcome.trace_id:
-        table.add_row("trace", Text(outcome.trace_id))
-    return table
+        yield Row("trace", outcome.trace_id)
 
 
 def _model(outcome: router_pb2.Outcome) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Awaitable
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from services.chassis.channel import connect
 from services.cli.ask import ask_and_show, show_error
+from services.cli.lines import Row, show
+from services.cli.local_stack import LocalStack
 from services.cli.report import ConsoleReporter
 from services.kernel.errors import TurnpikeError
 from services.local.demo import Demo, ensure_demo
@@ -140,7 +141,7 @@ async def _show_demo(state: StateFolder, stack: Stack, console: Console) -> bool
     try:
         async with AsyncTurnpike(stack.address("router"), key=demo.key) as turnpike:
             options = Options(max_output_tokens=FIRST_ANSWER_TOKENS_MAX)
-            await ask_and_show(turnpike, FIRST_QUESTION, options, console)
+            await ask_and_show(turnpike, FIRST_QUESTION, options, console, LocalStack.of(state))
     except RequestFailed as error:
         show_error(console, error)
         return False
@@ -150,24 +151,15 @@ async def _show_demo(state: StateFolder, stack: Stack, console: Console) -> bool
 
 def _show_secrets(console: Console, demo: Demo, operator: str, state: StateFolder) -> None:
     """Print the secrets, this once."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row(Text("operator token", style="bold"), Text(operator))
-    table.add_row(Text("demo key", style="bold"), Text(demo.key))
-    console.print("\nShown once; kept for this machine's commands in", end=" ")
-    _say(console, f"{state.path}/secrets")
-    console.print(table, soft_wrap=True)
+    _say(console, f"\nShown once; kept for this machine's commands in {state.path}/secrets:")
+    show(console, [Row("operator", operator), Row("demo key", demo.key)])
 
 
 def _show_ways_on(console: Console, stack: Stack) -> None:
-    """Print what to try next."""
-    table = Table.grid(padding=(0, 2))
-    for name in SERVICES:
-        table.add_row(Text(name, style="bold"), Text(f"gRPC at {stack.address(name)}"))
-    table.add_row(
-        Text("ask again", style="bold"), Text('turnpike ask "What is a budget?"    (from another terminal)')
-    )
+    """Print where everything is and what to try next."""
     console.print()
-    console.print(table, soft_wrap=True)
+    show(console, [Row(name, f"gRPC at {stack.address(name)}") for name in SERVICES])
+    _say(console, '\nFrom another terminal: [bold]turnpike ask "What is a budget?"[/]')
 
 
 def _say(console: Console, text: str) -> None:
