@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from services.kernel.errors import InvalidRequest
 
@@ -25,7 +26,9 @@ def page_rows(asked: int, *, default: int = ROWS_DEFAULT, most: int = ROWS_MAX) 
 
 def page_token(key: Sequence[str]) -> str:
     """The token of the page that begins after the row with this key; the key's parts as text."""
-    return base64.urlsafe_b64encode(json.dumps(list(key), separators=(",", ":")).encode()).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(json.dumps(list(key), separators=(",", ":")).encode()).decode().rstrip("=")
+    )
 
 
 def page_key(token: str, parts: int) -> tuple[str, ...] | None:
@@ -42,4 +45,19 @@ def page_key(token: str, parts: int) -> tuple[str, ...] | None:
             key = None
         if isinstance(key, list) and len(key) == parts and all(isinstance(part, str) for part in key):
             return tuple(key)
-    raise InvalidRequest.of("page_token", "is not the next_page_token of this list")
+    raise _no_token_of_ours()
+
+
+def key_time(part: str) -> datetime:
+    """A part of a key that is a time with its offset, as isoformat wrote it; raises InvalidRequest if it is none."""
+    try:
+        time = datetime.fromisoformat(part)
+    except ValueError:
+        raise _no_token_of_ours() from None
+    if time.tzinfo is None:
+        raise _no_token_of_ours()
+    return time
+
+
+def _no_token_of_ours() -> InvalidRequest:
+    return InvalidRequest.of("page_token", "is not the next_page_token of this list")

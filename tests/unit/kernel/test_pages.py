@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kernel.errors import InvalidRequest
-from services.kernel.pages import ROWS_DEFAULT, ROWS_MAX, page_key, page_rows, page_token
+from services.kernel.pages import ROWS_DEFAULT, ROWS_MAX, key_time, page_key, page_rows, page_token
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=4))
@@ -30,3 +30,10 @@ def test_rows_have_a_default_and_a_bound() -> None:
     assert page_rows(10**9) == ROWS_MAX
     with pytest.raises(InvalidRequest):
         page_rows(-1)
+
+
+@pytest.mark.parametrize("part", ["yesterday", "2026-01-01T00:00:00", ""])
+def test_a_key_s_time_must_be_one(part: str) -> None:
+    with pytest.raises(InvalidRequest):
+        key_time(part)
+    assert key_time("2026-01-01T00:00:00+00:00").year == 2026
