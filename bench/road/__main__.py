@@ -121,10 +121,9 @@ class Books:
 @asynccontextmanager
 async def _ours(upstream: str, ratio: float, folder: Path) -> AsyncIterator[Contender]:
     environment = {"TURNPIKE_TRACE_RATIO": str(ratio), "TURNPIKE_ACCESS_LOG": "failures"}
-    collector = await _Collector.start()
-    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.port}"
     async with (
-        stack(folder, upstream, environment) as running,
+        _collector() as collector,
+        stack(folder, upstream, environment | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector}) as running,
         grpc.aio.insecure_channel(running.router) as channel,
         connect("analytics", running.addresses["analytics"], token=running.tenant.admin_token) as remote,
     ):
@@ -151,33 +150,27 @@ async def _ours(upstream: str, ratio: float, folder: Path) -> AsyncIterator[Cont
 
         name = f"Turnpike, traces {ratio:g}"
         yield Contender(name, running.groups, unary, stream, books.settled)
-    await collector.stop()
 
 
-class _Collector:
+@asynccontextmanager
+async def _collector() -> AsyncIterator[str]:
     """Takes traces and throws them away: sending them is part of what is measured, keeping them is not."""
 
-    def __init__(self, server: grpc.aio.Server, port: int) -> None:
-        self._server = server
-        self.port = port
+    async def export(request: bytes, context: object) -> bytes:
+        return b""
 
-    @classmethod
-    async def start(cls) -> "_Collector":
-        async def export(request: bytes, context: object) -> bytes:
-            return b""
-
-        server = grpc.aio.server()
-        handler = grpc.method_handlers_generic_handler(
-            "opentelemetry.proto.collector.trace.v1.TraceService",
-            {"Export": grpc.unary_unary_rpc_method_handler(export)},
-        )
-        server.add_generic_rpc_handlers((handler,))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        return cls(server, port)
-
-    async def stop(self) -> None:
-        await self._server.stop(0)
+    server = grpc.aio.server()
+    handler = grpc.method_handlers_generic_handler(
+        "opentelemetry.proto.collector.trace.v1.TraceService",
+        {"Export": grpc.unary_unary_rpc_method_handler(export)},
+    )
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
 
 
 @asynccontextmanager
