@@ -43,7 +43,6 @@ class Call:
     traceparent: str
     deadline: float | None
     """Moment of `time.monotonic()` when the caller gives up. None: it did not say."""
-    peer: str = ""
     caller: Caller = ANONYMOUS
     fields: dict[str, object] = field(default_factory=dict)
     """Facts for the call's log line and span, added by whoever knows them; no prompts, no secrets."""

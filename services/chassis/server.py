@@ -175,7 +175,6 @@ def _call(method: str, kind: CallKind, context: Context) -> Call:
         metadata=metadata,
         traceparent=traceparent if isinstance(traceparent, str) else "",
         deadline=None if left_s is None else time.monotonic() + left_s,
-        peer=context.peer(),
     )
 
 
