@@ -1,12 +1,13 @@
 """Amazon Bedrock's Converse: one shape for all of its models, streamed in AWS's binary frames."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from services.providers.adapters.wire.anthropic_answer import input_tokens_of
 from services.providers.adapters.wire.aws_event_stream import BrokenFrame, Frame, FrameDecoder
+from services.providers.adapters.wire.bedrock_embeddings import embed_request, vectors
 from services.providers.adapters.wire.bedrock_errors import exception_of, parse_error_body
 from services.providers.adapters.wire.bedrock_request import SIGNER, converse_body
 from services.providers.adapters.wire.body import arr, decode, decode_object, encode, encode_text, obj, text
@@ -15,7 +16,7 @@ from services.providers.domain.failure import AttemptError, truncated, unreadabl
 from services.providers.domain.finish import finish_reason
 from services.providers.domain.profile import ModelProfile
 from services.providers.domain.usage import by_total, count, inclusive
-from services.providers.ports import Answer, Call, Headers, HttpRequest, StreamParser
+from services.providers.ports import Answer, Call, Headers, HttpRequest, StreamParser, Vectors
 from turnpike.common.v1 import content_pb2, usage_pb2
 
 ChoiceDelta = content_pb2.ChoiceDelta
@@ -249,6 +250,14 @@ class BedrockConverse:
     def parse_count(self, headers: Headers, body: bytes) -> int:
         """The vendor's count of a prompt."""
         return input_tokens_of(body)
+
+    def build_embed(self, vendor_model: str, texts: Sequence[str], dimensions: int | None) -> HttpRequest:
+        """The request for vectors."""
+        return embed_request(vendor_model, texts, dimensions)
+
+    def parse_embed(self, headers: Headers, body: bytes) -> Vectors:
+        """The vectors in `body`."""
+        return vectors(headers, body)
 
 
 FORMATS = (BedrockConverse(),)

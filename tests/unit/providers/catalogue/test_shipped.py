@@ -3,7 +3,9 @@ from datetime import UTC, datetime
 from services.kernel.model_ref import ModelRef
 from services.kernel.pricing import Usage, charge_nanos
 from services.providers.adapters.catalogue.toml_files import shipped
+from services.providers.adapters.registry import vendors
 from services.providers.domain.catalogue import LifecycleStage, ModelKind
+from services.providers.ports import Embeds
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -81,3 +83,12 @@ def test_models_that_refuse_sampling_say_so() -> None:
         assert model is not None
         assert {"temperature", "top_p", "top_k"} <= model.profile().refused_parameters
         assert model.profile().hints["thinking"] == "adaptive"
+
+
+def test_every_model_is_spoken_to_in_a_format_of_its_vendor() -> None:
+    for model in shipped().models():
+        vendor = vendors().get(model.ref.provider)
+        assert vendor is not None, model.name
+        assert set(model.wire_formats) <= set(vendor.formats), model.name
+        if model.kind is ModelKind.EMBEDDING:
+            assert isinstance(vendor.formats[model.wire_formats[0]], Embeds), model.name
