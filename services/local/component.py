@@ -14,6 +14,7 @@ from services.local.postgres import LocalPostgres
 from services.local.redis import LocalRedis
 from services.local.state import StateFolder
 
+PAUSE_MIN_S = 0.1  # the road is closed meanwhile
 SERVICE_STOP_TIMEOUT_S = 25.0  # a service lets calls finish for 20 s (TURNPIKE_DRAIN_S) and then closes
 
 
@@ -30,6 +31,11 @@ class Component(Protocol):
         """What it is and where it serves, for people: one line."""
         ...
 
+    @property
+    def pause_min_s(self) -> float:
+        """How long to wait after its death before it is started again; longer while it keeps dying."""
+        ...
+
     def prepare(self) -> ChildSpec:
         """Make what it needs and say how to start it. May block; called before every start."""
         ...
@@ -43,6 +49,7 @@ class PostgresComponent:
     """The database."""
 
     name = "postgres"
+    pause_min_s = PAUSE_MIN_S
 
     def __init__(self, postgres: LocalPostgres) -> None:
         self._postgres = postgres
@@ -62,6 +69,7 @@ class RedisComponent:
     """The store of what may be lost."""
 
     name = "redis"
+    pause_min_s = PAUSE_MIN_S
 
     def __init__(self, redis: LocalRedis) -> None:
         self._redis = redis
@@ -90,6 +98,7 @@ class PythonComponent:
         arguments: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
         stop_timeout_s: float = SERVICE_STOP_TIMEOUT_S,
+        pause_min_s: float = PAUSE_MIN_S,
     ) -> None:
         self._state = state
         self._name = name
@@ -98,6 +107,7 @@ class PythonComponent:
         self._arguments = arguments
         self._environment = dict(environment or {})
         self._stop_timeout_s = stop_timeout_s
+        self._pause_min_s = pause_min_s
 
     @property
     def name(self) -> str:
@@ -106,6 +116,10 @@ class PythonComponent:
     @property
     def about(self) -> str:
         return self._about
+
+    @property
+    def pause_min_s(self) -> float:
+        return self._pause_min_s
 
     @property
     def ready_file(self) -> Path:

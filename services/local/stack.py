@@ -35,6 +35,7 @@ MODEL_SECRET = "model-server-key"
 ENDPOINTS_VARIABLE = "TURNPIKE_ENDPOINTS_FILE"
 SUPERVISOR = "local"  # the name by which the services know us
 OPERATOR_SECRET = "operator-token"  # the first admin token, which makes all others
+MODEL_PAUSE_S = 30.0  # the other one answers meanwhile: time enough to see the fallback
 QUEUE_PER_SLOT = 4  # a model server lets requests wait; more than this many would wait for minutes
 ECONOMY_TOKENS_PER_SECOND = 20  # about a quarter of what one core gives at full speed
 
@@ -202,6 +203,7 @@ def _models(state: StateFolder, chosen: Mapping[str, int], notes: list[str]) -> 
             ),
             environment=key,
             stop_timeout_s=5.0,
+            pause_min_s=MODEL_PAUSE_S,
         )
         for name, speed, extra in (
             ("model-express", "full speed", ()),

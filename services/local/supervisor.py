@@ -22,8 +22,7 @@ READY_TIMEOUT_S = 120.0  # Postgres replaying a gigabyte of log on a slow disk; 
 FIRST_ATTEMPTS = (
     3  # at the stack's start: a port snatched in between deserves another try, a broken setup does not
 )
-BACKOFF_MIN_S = 0.1
-BACKOFF_MAX_S = 10.0
+PAUSE_MAX_S = 10.0  # or the component's own least pause, if that is longer
 STEADY_S = 20.0  # who served this long starts with a short pause again
 POLL_S = 0.02  # readiness is a file or an answer; nothing announces it
 LOG_TAIL_LINES = 12
@@ -99,7 +98,7 @@ class Supervisor:
 
     async def _keep(self, component: Component, serving: "asyncio.Future[None]") -> None:
         """Keep one component alive; `serving` is set at its first readiness, or fails with the start."""
-        pause_s = BACKOFF_MIN_S
+        pause_s = component.pause_min_s
         attempts = 0
         while True:
             attempts += 1
@@ -122,10 +121,10 @@ class Supervisor:
                     serving.set_exception(ComponentFailed(_obituary(child, status)))
                     return
                 if time.monotonic() - began > STEADY_S:
-                    pause_s = BACKOFF_MIN_S
+                    pause_s = component.pause_min_s
                 self._reporter.died(component, _manner(status), pause_s)
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+            pause_s = max(component.pause_min_s, min(pause_s * 2, PAUSE_MAX_S))
 
     async def _launch(self, component: Component) -> Child:
         spec = await asyncio.to_thread(component.prepare)
