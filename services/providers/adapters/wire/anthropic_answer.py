@@ -88,8 +88,7 @@ def message_usage(raw: Mapping[str, Any]) -> usage_pb2.Usage | None:
     if written is None and (short is not None or long is not None):
         written = (short or 0) + (long or 0)
     if written is not None:
-        long = min(long, written) if long is not None else None
-        short = written - (long or 0)
+        short = written - (long or 0) if short is None else short
     return inclusive(
         input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
         output_tokens=output,

@@ -1,6 +1,6 @@
 """Answers of InvokeModel in other families' own bodies, as Mistral's and Llama's. Their usage is in headers."""
 
-from typing import Any
+from typing import Any, Final
 
 from services.providers.adapters.wire.bedrock_converse import converse_answer
 from services.providers.adapters.wire.body import arr, decode_object, obj, text
@@ -9,6 +9,8 @@ from services.providers.domain.finish import finish_reason
 from services.providers.domain.usage import count, inclusive
 from services.providers.ports import Answer, Headers
 from turnpike.common.v1 import content_pb2
+
+_TITAN_FINISHES: Final = {"FINISH": "stop", "LENGTH": "length", "CONTENT_FILTERED": "content_filtered"}
 
 
 def other_family_answer(headers: Headers, body: bytes) -> Answer | None:
@@ -40,7 +42,8 @@ def _completion(said: dict[str, Any]) -> tuple[str | None, str]:
     if outputs:
         return text(obj(outputs[0]).get("text")), text(obj(outputs[0]).get("stop_reason"))
     if results:
-        return text(obj(results[0]).get("outputText")), text(obj(results[0]).get("completionReason")).lower()
+        reason = text(obj(results[0]).get("completionReason"))
+        return text(obj(results[0]).get("outputText")), _TITAN_FINISHES.get(reason, reason)
     for name in ("generation", "completion"):
         if isinstance(said.get(name), str):
             return said[name], text(said.get("stop_reason"))

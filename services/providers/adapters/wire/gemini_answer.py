@@ -47,7 +47,9 @@ def content_answer(headers: Headers, body: bytes) -> Answer:
     deltas: list[ChoiceDelta] = []
     state.take(said, deltas)
     if not state.seen:
-        raise unreadable("The vendor's answer has no candidates.")
+        if "usageMetadata" not in said:
+            raise unreadable("The vendor's answer has no candidates.")
+        deltas.append(ChoiceDelta())  # counted and billed, but the model said nothing
     return Answer(
         choices=_assembled(deltas),
         usage=content_usage(obj(said.get("usageMetadata"))),
@@ -109,7 +111,7 @@ class _State:
             if isinstance(candidate, dict):
                 self._candidate(candidate, number, deltas)
         blocked = obj(said.get("promptFeedback")).get("blockReason")
-        if blocked is not None and not self.seen:
+        if blocked is not None and not self.finished:
             self.seen.add(0)
             self.finished.add(0)
             reason = FinishReason.FINISH_REASON_CONTENT_FILTER
