@@ -22,7 +22,7 @@ from services.router.domain.world import World
 from services.router.servicer import RouterServicer
 from services.router.settings import RouterSettings
 from services.router.use_cases.application import Application
-from services.router.use_cases.generate import Generate
+from services.router.use_cases.asking import Tools
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.observe import Observer
 from services.router.use_cases.route import Router
@@ -79,10 +79,8 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         )
 
         router = Router(world, CataloguePriors(), clock)
-        generate = Generate(router, holds, models, settlements, leases, decisions, observer, clock)
-        application = Application(
-            world, router, generate, decisions, _unknown, clock, deadline_s=settings.deadline_s
-        )
+        tools = Tools(router, holds, models, settlements, leases, decisions, observer, clock)
+        application = Application(world, tools, _unknown, deadline_s=settings.deadline_s)
 
         async def budget_answers() -> bool:
             return holds_stream.connected and directory.fresh

@@ -16,7 +16,8 @@ from services.router.errors import (
     Shortfall,
     StreamInterrupted,
 )
-from services.router.use_cases.generate import Event, Finished, Run, Started
+from services.router.use_cases.asking import Event, Finished, Started
+from services.router.use_cases.generate import Run
 from turnpike.common.v1 import error_pb2
 from turnpike.router.v1 import router_pb2 as pb
 

@@ -161,6 +161,7 @@ class Dispatch:
     stream: bool
     lease: str
     price_revision: int
+    connect_timeout_s: float | None
     first_token_timeout_s: float | None
     idle_timeout_s: float | None
     time_left_s: float
@@ -226,4 +227,10 @@ class DecisionLog(Protocol):
         self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
     ) -> decision_pb2.Decision | None:
         """The decision by either id; None if nobody has it."""
+        ...
+
+    def recent(
+        self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
+    ) -> DecisionRecord | None:
+        """The record itself, with everything it was decided from; None if it is not in memory any more."""
         ...

@@ -9,7 +9,7 @@ from services.router.convert_models import to_pb_models
 from services.router.convert_outcome import to_pb_event, to_pb_response
 from services.router.convert_requests import from_pb_generate
 from services.router.use_cases.application import Application
-from services.router.use_cases.generate import Event
+from services.router.use_cases.asking import Event
 from turnpike.router.v1 import router_pb2 as pb
 from turnpike.router.v1 import router_pb2_grpc
 
@@ -55,4 +55,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         decision = await self._application.decision(
             decision_id=request.decision_id, request_id=request.request_id
         )
-        return pb.GetDecisionResponse(decision=decision)
+        if not request.replay:
+            return pb.GetDecisionResponse(decision=decision)
+        again, identical = self._application.replayed(
+            decision_id=request.decision_id, request_id=request.request_id
+        )
+        return pb.GetDecisionResponse(decision=decision, replayed=to_pb_decision(again), identical=identical)

@@ -69,9 +69,8 @@ class Decisions:
     async def find(
         self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
     ) -> decision_pb2.Decision | None:
-        wanted = decision_id or self._by_request.get((organisation_id, request_id), "")
-        record = self._kept.get(wanted)
-        if record is not None and record.caller.organisation_id == organisation_id:
+        record = self.recent(organisation_id, decision_id=decision_id, request_id=request_id)
+        if record is not None:
             return to_pb_decision(record)
         if self._stub is None or self._analytics is None:
             return None
@@ -88,9 +87,11 @@ class Decisions:
             raise
         return answer.decision
 
-    def recent(self, organisation_id: str, decision_id: str) -> DecisionRecord | None:
-        """The record itself, with everything it was decided from, while it is in memory."""
-        record = self._kept.get(decision_id)
+    def recent(
+        self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
+    ) -> DecisionRecord | None:
+        wanted = decision_id or self._by_request.get((organisation_id, request_id), "")
+        record = self._kept.get(wanted)
         return record if record is not None and record.caller.organisation_id == organisation_id else None
 
     async def run(self) -> None:

@@ -103,6 +103,8 @@ def _to_pb_attempt(dispatch: Dispatch) -> pb.Attempt:
         price_revision=dispatch.price_revision,
         vendor_user=dispatch.vendor_user,
     )
+    if dispatch.connect_timeout_s is not None:
+        attempt.connect_timeout.CopyFrom(_duration(dispatch.connect_timeout_s))
     if dispatch.first_token_timeout_s is not None:
         attempt.first_token_timeout.CopyFrom(_duration(dispatch.first_token_timeout_s))
     if dispatch.idle_timeout_s is not None:

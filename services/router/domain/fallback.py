@@ -103,12 +103,29 @@ IDLE_S = 30.0
 """Silence between tokens that counts as a stall; reasoning models that think aloud stay well below it."""
 
 
-def first_token_timeout_s(left_s: float, expected_s: float, *, others_follow: bool) -> float:
-    """How long to wait for the first token: as long as there is, or less where another model could step in."""
+CONNECT_SHARE = 0.25
+CONNECT_S_MAX = 5.0
+"""Of an attempt's patience, what may go by before there is a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an attempt may take to begin."""
+
+    connect_s: float | None
+    """None: the endpoint's default."""
+    first_token_s: float
+    """From the connection on."""
+
+
+def patience(left_s: float, expected_s: float, *, others_follow: bool) -> Patience:
+    """As long as there is, or less where another model could step in. `expected_s`: usual time to the first token."""
     if not others_follow:
-        return left_s
-    patience = min(max(FIRST_TOKEN_PATIENCE * expected_s, FIRST_TOKEN_S_MIN), FIRST_TOKEN_S_MAX)
-    return min(patience, left_s * SHARE_OF_DEADLINE)
+        return Patience(None, left_s)
+    whole_s = min(max(FIRST_TOKEN_PATIENCE * expected_s, FIRST_TOKEN_S_MIN), FIRST_TOKEN_S_MAX)
+    whole_s = min(whole_s, left_s * SHARE_OF_DEADLINE)
+    connect_s = min(whole_s * CONNECT_SHARE, CONNECT_S_MAX)
+    return Patience(connect_s, whole_s - connect_s)
 
 
 class RetryBudget:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as with_changes
 
-from services.kernel.clock import Clock
-from services.kernel.errors import NotFound
+from services.kernel.errors import NotFound, PreconditionFailed
 from services.kernel.ids import DecisionId, RequestId
 from services.router.domain import explain
 from services.router.domain.catalogue import ModelFacts
@@ -15,11 +15,11 @@ from services.router.domain.plan import Decision, decide
 from services.router.domain.policy_book import Alias
 from services.router.domain.prices import PriceView
 from services.router.domain.world import World
-from services.router.ports import DecisionLog
 from services.router.records import DecisionRecord
+from services.router.use_cases.asking import Ask, Tools
 from services.router.use_cases.callers import current_caller, left_s
-from services.router.use_cases.generate import Ask, Generate, Run
-from services.router.use_cases.route import ExactBounds, Router, Subject
+from services.router.use_cases.generate import Run
+from services.router.use_cases.route import ExactBounds, Subject
 from turnpike.common.v1 import content_pb2
 from turnpike.router.v1 import decision_pb2
 
@@ -71,21 +71,18 @@ class Application:
     def __init__(
         self,
         world: World,
-        router: Router,
-        generate: Generate,
-        log: DecisionLog,
+        tools: Tools,
         classify: Classify,
-        clock: Clock,
         *,
         deadline_s: float,
     ) -> None:
         """`deadline_s`: that of requests whose caller sets none."""
         self._world = world
-        self._router = router
-        self._generate = generate
-        self._log = log
+        self._tools = tools
+        self._router = tools.router
+        self._log = tools.log
+        self._clock = tools.clock
         self._classify = classify
-        self._clock = clock
         self._deadline_s = deadline_s
 
     def generate(self, request: Request) -> Run:
@@ -98,7 +95,8 @@ class Application:
             dimensions.setdefault("task", subject.task)
         if request.wishes.route:
             dimensions.setdefault("route", request.wishes.route)
-        return self._generate.begin(
+        return Run(
+            self._tools,
             Ask(
                 request_id=request.request_id,
                 callers_id=request.callers_id,
@@ -109,7 +107,7 @@ class Application:
                 dimensions=dict(list(dimensions.items())[:DIMENSIONS_MAX]),
                 left_s=left,
                 vendor_user=caller.user_id,
-            )
+            ),
         )
 
     def preview(self, request: Request) -> DecisionRecord:
@@ -184,10 +182,20 @@ class Application:
             raise NotFound("decision", decision_id or request_id)
         return found
 
-    def replayed(self, record: DecisionRecord) -> tuple[Decision, bool]:
-        """A decision made again from its own snapshots, and whether both are the same."""
+    def replayed(self, *, decision_id: str, request_id: str) -> tuple[DecisionRecord, bool]:
+        """A decision made again from its own snapshots, and whether both are the same.
+
+        Raises PreconditionFailed once the snapshots are no longer kept.
+        """
+        record = self._log.recent(
+            current_caller().organisation_id, decision_id=decision_id, request_id=request_id
+        )
+        if record is None:
+            raise PreconditionFailed(
+                "What this decision was made from is no longer in this replica's memory."
+            )
         again = decide(record.decision.question)
-        return again, same(again, record.decision)
+        return with_changes(record, decision=again), same(again, record.decision)
 
 
 def same(one: Decision, other: Decision) -> bool:

@@ -1,0 +1,71 @@
+"""What the steps of a request share: what is asked, what it is done with, and what comes back."""
+
+from dataclasses import dataclass, field
+
+from services.kernel.clock import Clock
+from services.kernel.ids import RequestId
+from services.router.domain.access import Caller
+from services.router.domain.fallback import RetryBudget
+from services.router.ports import DecisionLog, Holds, Models, Observations
+from services.router.use_cases.leases import Leases
+from services.router.use_cases.route import Router, Subject
+from services.router.use_cases.settle import Settlements
+from turnpike.common.v1 import content_pb2
+from turnpike.providers.v1 import providers_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for an answer, as the run of it sees it."""
+
+    request_id: RequestId
+    callers_id: bool
+    """True if the caller chose the id, and so may repeat the request."""
+    subject: Subject
+    input: content_pb2.GenerationInput
+    streamed: bool
+    metadata: dict[str, str]
+    dimensions: dict[str, str]
+    """What usage is reported by, beside the principal: task, route, and the caller's own names."""
+    left_s: float
+    """What is left of the deadline, at the beginning."""
+    vendor_user: str = ""
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        return self.subject.caller
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What requests are answered with; one for all of them."""
+
+    router: Router
+    holds: Holds
+    models: Models
+    settlements: Settlements
+    leases: Leases
+    log: DecisionLog
+    observations: Observations
+    clock: Clock
+    retries: RetryBudget = field(default_factory=RetryBudget)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A model has begun to answer."""
+
+    model: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer is complete."""
+
+    answer: providers_pb2.AttemptFinished
+    output_cap: int
+
+
+Event = Started | Finished | content_pb2.ChoiceDelta

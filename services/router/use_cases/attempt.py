@@ -1,0 +1,199 @@
+"""One attempt under a hold: its call, its span, what it turned out to cost."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+
+from services.chassis import attributes as names
+from services.chassis import tracing
+from services.kernel.errors import OutcomeUnknown, TurnpikeError
+from services.router.domain.fallback import Next, RetryClass
+from services.router.ports import (
+    AttemptKey,
+    Charge,
+    Conversation,
+    Dispatch,
+    Free,
+    Grant,
+    Settlement,
+    SettlementOutcome,
+)
+from services.router.records import AttemptRecord
+from services.router.use_cases.asking import Tools
+from turnpike.common.v1 import error_pb2
+from turnpike.providers.v1 import providers_pb2
+
+Ended = providers_pb2.DispatchEvent | TurnpikeError | None
+"""The last event of an attempt, or why there is none."""
+
+CREDIT_EVERY = 128
+"""Deltas after which the model may send as many more; half of what it begins with, so that it never waits for us."""
+
+CANCELLED_WAIT_S = 5.0
+"""How long a cancelled attempt may take to tell what it cost."""
+
+_RETRY_CLASSES = {
+    error_pb2.RETRY_CLASS_SAME_ENDPOINT: RetryClass.SAME_ENDPOINT,
+    error_pb2.RETRY_CLASS_OTHER_CREDENTIAL: RetryClass.OTHER_CREDENTIAL,
+    error_pb2.RETRY_CLASS_OTHER_MODEL: RetryClass.OTHER_MODEL,
+    error_pb2.RETRY_CLASS_LARGER_CONTEXT: RetryClass.LARGER_CONTEXT,
+}
+
+
+class Attempt:
+    """An attempt whose hold is granted. It ends by `leave` or `abandon`, and is then settled by its `settlement`."""
+
+    __slots__ = ("_block", "_conversation", "_tools", "deltas", "grant", "key", "record", "span", "step")
+
+    def __init__(
+        self,
+        tools: Tools,
+        key: AttemptKey,
+        step: Next,
+        grant: Grant,
+        record: AttemptRecord,
+        span: tracing.Span,
+    ) -> None:
+        self._tools = tools
+        self.key = key
+        self.step = step
+        self.grant = grant
+        self.record = record
+        self.span = span
+        self.deltas = 0
+        self._block: AbstractAsyncContextManager[Conversation] | None = None
+        self._conversation: Conversation | None = None
+
+    async def begin(self, dispatch: Dispatch) -> Conversation:
+        """Calls the model; iterate over what comes back."""
+        self.span.__enter__()
+        block = self._tools.models.attempt(dispatch)
+        self._conversation = await block.__aenter__()
+        self._block = block
+        return self._conversation
+
+    def delta(self) -> None:
+        """A piece of the answer has come."""
+        self.deltas += 1
+        if self.deltas == 1:
+            self.record.ttft_s = self._tools.clock.monotonic_s() - self.record.begun_s
+            self.span.set(names.GEN_AI_TIME_TO_FIRST_CHUNK, self.record.ttft_s)
+        elif self.deltas % CREDIT_EVERY == 0 and self._conversation is not None:
+            self._conversation.grant_credit(CREDIT_EVERY)
+
+    async def leave(self) -> None:
+        """The last event has come, or none will."""
+        self._tools.leases.closed(self.key)
+        block, self._block = self._block, None
+        if block is not None:
+            await block.__aexit__(None, None, None)
+        self.record.duration_s = self._tools.clock.monotonic_s() - self.record.begun_s
+
+    # ---- how it ended ------------------------------------------------------------------------------------------------
+
+    def succeeded(self, answer: providers_pb2.AttemptFinished) -> Settlement:
+        """Writes an answer down; returns what to charge."""
+        record = self.record
+        if answer.HasField("usage"):
+            record.usage = answer.usage
+        if answer.HasField("time_to_first_token") and record.ttft_s is None:
+            record.ttft_s = answer.time_to_first_token.ToNanoseconds() / 1e9
+        record.endpoint_id = answer.endpoint_id or record.endpoint_id
+        record.vendor_request_id = answer.vendor_request_id
+        span = self.span
+        span.set(names.GEN_AI_RESPONSE_MODEL, answer.vendor_model or None)
+        span.set(names.GEN_AI_RESPONSE_ID, answer.vendor_request_id or None)
+        if record.usage is not None:
+            span.set(names.GEN_AI_USAGE_INPUT_TOKENS, record.usage.input_tokens)
+            span.set(names.GEN_AI_USAGE_OUTPUT_TOKENS, record.usage.output_tokens)
+        span.__exit__(None, None, None)
+        self._tools.observations.succeeded(record)
+        return Charge(
+            SettlementOutcome.SUCCEEDED,
+            record.usage,
+            answer.vendor_cost.nanos if answer.HasField("vendor_cost") else None,
+            answer.endpoint_id,
+            answer.vendor_request_id,
+        )
+
+    def failed(self, ended: Ended) -> tuple[Settlement, RetryClass, float | None]:
+        """Writes a failure down; returns what to charge, what may help, and how long to wait for that at least."""
+        record = self.record
+        failed = ended.failed if isinstance(ended, providers_pb2.DispatchEvent) else None
+        retry_class, retry_after_s = RetryClass.OTHER_MODEL, None
+        if failed is not None:
+            record.failure = _reason(failed.reason)
+            record.message = failed.message
+            record.endpoint_id = failed.endpoint_id or record.endpoint_id
+            record.vendor_request_id = failed.vendor_request_id
+            record.usage = failed.usage if failed.HasField("usage") else None
+            retry_class = _RETRY_CLASSES.get(failed.retry_class, RetryClass.NEVER)
+            if failed.HasField("retry_after"):
+                retry_after_s = failed.retry_after.ToNanoseconds() / 1e9
+        else:
+            error = ended if isinstance(ended, TurnpikeError) else OutcomeUnknown("providers")
+            record.failure, record.message = error.reason, error.message
+        self.span.attributes[names.ERROR_TYPE] = record.failure
+        self.span.error_description = record.message
+        self.span.__exit__(None, None, None)
+        self._tools.observations.failed(record)
+        outcome = SettlementOutcome.INTERRUPTED if self.deltas else SettlementOutcome.FAILED
+        return self._charge(failed, outcome), retry_class, retry_after_s
+
+    def abandon(self, why: str) -> bool:
+        """Nobody waits any more: asks the model to stop. False if it was not called yet: free the hold."""
+        record = self.record
+        record.failure, record.message = "CANCELLED", why
+        self.span.attributes[names.ERROR_TYPE] = record.failure
+        self.span.error_description = why
+        self.span.__exit__(None, None, None)
+        if self._conversation is None:
+            self._tools.leases.closed(self.key)
+            return False
+        self._conversation.cancel(why)
+        return True
+
+    async def wind_up(self) -> Settlement:
+        """Waits for the last event of an abandoned attempt; returns what to charge."""
+        assert self._conversation is not None
+        last: providers_pb2.DispatchEvent | None = None
+        try:
+            async with asyncio.timeout(CANCELLED_WAIT_S):
+                async for event in self._conversation:
+                    last = event
+        except (TimeoutError, TurnpikeError):
+            last = None
+        await self.leave()
+        record = self.record
+        if last is not None and last.HasField("finished"):
+            record.usage = last.finished.usage if last.finished.HasField("usage") else None
+            return Charge(SettlementOutcome.CANCELLED, record.usage, endpoint_id=record.endpoint_id)
+        failed = last.failed if last is not None and last.HasField("failed") else None
+        if failed is not None and failed.HasField("usage"):
+            record.usage = failed.usage
+        return self._charge(failed, SettlementOutcome.CANCELLED)
+
+    def _charge(self, failed: providers_pb2.AttemptFailed | None, outcome: SettlementOutcome) -> Settlement:
+        """By the table of outcomes; without a word from the providers service: all of it, unconfirmed."""
+        if failed is None:
+            if self._conversation is None or not self._conversation.sent:
+                return Free("nothing was sent")
+            return Charge(SettlementOutcome.UNKNOWN, endpoint_id=self.record.endpoint_id)
+        if failed.charge == providers_pb2.CHARGE_RULE_NOTHING:
+            return Free(_reason(failed.reason).lower())
+        known = failed.charge == providers_pb2.CHARGE_RULE_USAGE
+        return Charge(
+            outcome if known else SettlementOutcome.UNKNOWN,
+            failed.usage if known and failed.HasField("usage") else None,
+            failed.vendor_cost.nanos if known and failed.HasField("vendor_cost") else None,
+            failed.endpoint_id or self.record.endpoint_id,
+            failed.vendor_request_id,
+        )
+
+
+def _reason(number: int) -> str:
+    try:
+        return error_pb2.ErrorReason.Name(error_pb2.ErrorReason.ValueType(number)).removeprefix(
+            "ERROR_REASON_"
+        )
+    except ValueError:
+        return f"REASON_{number}"

@@ -1,0 +1,218 @@
+"""Holds the worst case before each attempt, settles the one before in the same step, and plans anew when refused."""
+
+from services.chassis import attributes as names
+from services.chassis import tracing
+from services.kernel.errors import OutcomeUnknown
+from services.router.domain import explain
+from services.router.domain.fallback import Next
+from services.router.errors import BudgetRefused
+from services.router.ports import AttemptKey, Free, Grant, HoldTerms, Receipt, Settlement
+from services.router.records import AttemptRecord, DecisionRecord
+from services.router.use_cases.asking import Ask, Tools
+from services.router.use_cases.attempt import Attempt
+from services.router.use_cases.leases import LEASE_S
+from services.router.use_cases.route import excluded, headroom_of
+
+REPLANS_MAX = 2
+"""How often a refused hold makes a new plan: the second one knows every budget that refused the first."""
+
+HOLD_TRIES = 3
+"""A hold whose answer was lost is asked for again, with its key: that spans a restart of the budget service."""
+
+SETTLED_BEFORE = frozenset({"HOLD_ALREADY_SETTLED", "HOLD_NOT_FOUND"})
+
+DROPPED_EVENTS_MAX = 24
+"""Dropped candidates that the trace names; the decision has them all."""
+
+NOT_ASKED_FOR = 1
+"""Value of Rule.NOT_ASKED_FOR, which is no news."""
+
+
+class Holding:
+    """The money side of one run."""
+
+    def __init__(self, tools: Tools, ask: Ask, record: DecisionRecord) -> None:
+        self._tools = tools
+        self._ask = ask
+        self._record = record
+        self.tried: list[int] = []
+        """Candidates that were called, in order, with repetitions."""
+        self._asking: AttemptKey | None = None
+        self._unsettled: tuple[Attempt, Settlement] | None = None
+
+    async def admit(self, step: Next) -> Attempt:
+        """The step's attempt with its hold granted; or that of another candidate which fits.
+
+        Raises BudgetRefused, explained; ServiceUnavailable and the like if the budget service is away.
+        """
+        record = self._record
+        step = self._unless_probed(step)
+        while True:
+            try:
+                return await self._hold(step)
+            except BudgetRefused as refused:
+                self._asking = None  # a refusal moved nothing
+                if not refused.is_shortage or record.replans >= REPLANS_MAX:
+                    raise self._explained(refused) from refused
+                record.replans += 1
+                self._plan_anew(refused)
+                untried = [planned for planned in record.decision.plan if planned.index not in self.tried]
+                if not untried:
+                    raise self._explained(refused) from refused
+                step = Next(untried[0], purpose=step.purpose)
+
+    def settle_with_next(self, attempt: Attempt, settlement: Settlement) -> None:
+        """Settles a failed attempt in the same step as the next hold: it lends its fallback what it gives back."""
+        self._unsettled = (attempt, settlement)
+
+    async def settle(self, attempt: Attempt, settlement: Settlement) -> None:
+        """Settles an attempt now, or in the background if the budget service is away."""
+        with tracing.span("budget.commit", {names.ATTEMPT: attempt.key.attempt}) as span:
+            receipt = await self._tools.settlements.settle(attempt.key, settlement)
+            if receipt is not None:
+                self._settled(attempt, receipt)
+                span.set(names.COST_NANOS, receipt.charged_nanos)
+
+    def close(self) -> None:
+        """Nothing more will be asked: what is not settled is settled in the background."""
+        settlements = self._tools.settlements
+        if self._asking is not None:
+            settlements.later(self._asking, Free("nothing was sent"))
+            self._asking = None
+        if self._unsettled is not None:
+            attempt, settlement = self._unsettled
+            settlements.later(attempt.key, settlement)
+            self._unsettled = None
+
+    # ---- one hold ----------------------------------------------------------------------------------------------------
+
+    async def _hold(self, step: Next) -> Attempt:
+        tools, ask, record = self._tools, self._ask, self._record
+        planned, board = step.planned, record.decision.question.board
+        candidate = board.candidates[planned.index]
+        key = AttemptKey(ask.caller.organisation_id, ask.request_id, len(record.attempts) + 1)
+        terms = HoldTerms(
+            caller=ask.caller,
+            model=candidate.name,
+            groups=candidate.model.groups,
+            amount_nanos=planned.worst_case_nanos,
+            input_tokens_bound=planned.input_bound,
+            output_tokens_bound=planned.output_cap * ask.subject.features.choices,
+            price_revision=board.price_revision,
+            endpoint_id=candidate.endpoint.endpoint_id,
+            lease_s=LEASE_S,
+            claim=record.decision_id,
+            dimensions=ask.dimensions,
+        )
+        self._asking = key
+        with tracing.span(
+            "budget.hold", {names.HOLD_NANOS: terms.amount_nanos, names.ATTEMPT: key.attempt}
+        ) as span:
+            grant = await self._granted(key, terms)
+            span.set(names.HOLD_NANOS, grant.amount_nanos)
+        self._asking = None
+        tools.leases.opened(key)
+        self.tried.append(planned.index)
+        attempt = AttemptRecord(
+            number=key.attempt,
+            model=candidate.name,
+            endpoint_id=candidate.endpoint.endpoint_id,
+            purpose=step.purpose,
+            held_nanos=grant.amount_nanos,
+            started_at=tools.clock.now(),
+            begun_s=tools.clock.monotonic_s(),
+        )
+        record.attempts.append(attempt)
+        record.rooms = grant.rooms or record.rooms
+        return Attempt(tools, key, step, grant, attempt, self._span(attempt, planned.output_cap))
+
+    async def _granted(self, key: AttemptKey, terms: HoldTerms) -> Grant:
+        holds = self._tools.holds
+        for tries_left in range(HOLD_TRIES - 1, -1, -1):
+            before = self._unsettled
+            try:
+                if before is None:
+                    return await holds.hold(key, terms)
+                attempt, settlement = before
+                receipt, answer = await holds.settle_and_hold(attempt.key, settlement, key.attempt, terms)
+                self._unsettled = None
+                self._settled(attempt, receipt)
+                if isinstance(answer, BudgetRefused):
+                    raise answer
+                return answer
+            except BudgetRefused as refused:
+                if self._unsettled is None or refused.reason not in SETTLED_BEFORE:
+                    raise
+                self._unsettled = None  # the witness was quicker; what is left to do is the hold
+            except OutcomeUnknown:
+                if tries_left == 0:
+                    raise
+        raise OutcomeUnknown("budget")
+
+    def _settled(self, attempt: Attempt, receipt: Receipt) -> None:
+        attempt.record.cost_nanos = receipt.charged_nanos
+        attempt.record.unconfirmed = receipt.unconfirmed
+        self._record.rooms = receipt.rooms or self._record.rooms
+
+    def _span(self, attempt: AttemptRecord, output_cap: int) -> tracing.Span:
+        provider, _, model = attempt.model.partition("/")
+        return tracing.span(
+            f"attempt {attempt.number}",
+            {
+                names.GEN_AI_OPERATION: "chat",
+                names.GEN_AI_PROVIDER: provider,
+                names.GEN_AI_REQUEST_MODEL: model,
+                names.GEN_AI_REQUEST_MAX_TOKENS: output_cap,
+                names.GEN_AI_REQUEST_STREAM: self._ask.streamed,
+                names.ENDPOINT_ID: attempt.endpoint_id,
+                names.ATTEMPT: attempt.number,
+            },
+            kind=tracing.Kind.CLIENT,
+        )
+
+    # ---- planning anew -----------------------------------------------------------------------------------------------
+
+    def _unless_probed(self, step: Next) -> Next:
+        """The step, or the next candidate while the step's endpoint is being probed; the step if there is none."""
+        decision = self._record.decision
+        candidates = decision.question.board.candidates
+        others = [planned for planned in decision.plan if planned.index not in self.tried]
+        for planned in (step.planned, *(other for other in others if other != step.planned)):
+            if self._tools.observations.begun(candidates[planned.index].endpoint.endpoint_id):
+                return step if planned == step.planned else Next(planned, purpose=step.purpose)
+        return step
+
+    def _plan_anew(self, refused: BudgetRefused) -> None:
+        record = self._record
+        headroom = tuple(headroom_of(shortfall) for shortfall in refused.shortfalls)
+        with tracing.span("route.decide", {names.DECISION_ID: record.decision_id}) as span:
+            record.decision = self._tools.router.again(record.decision, headroom)
+            tell(span, record)
+
+    def _explained(self, refused: BudgetRefused) -> BudgetRefused:
+        record = self._record
+        if refused.is_shortage:
+            refused.excluded = excluded(record.decision)
+            refused.max_output_tokens_fitting = record.decision.output_cap_fitting
+        refused.decision_id = record.decision_id
+        return refused
+
+
+def tell(span: tracing.Span, record: DecisionRecord) -> None:
+    """Writes a decision into its span: strategy, pick, and an event for each dropped candidate."""
+    decision = record.decision
+    first = decision.first
+    span.set(names.ROUTE_STRATEGY, decision.question.rules.strategy.value)
+    span.set(names.ROUTE_CANDIDATES, len(decision.question.board))
+    span.set(names.ROUTE_MODEL, first.name if first is not None else None)
+    if not span.sampled:
+        return
+    dropped = [index for index in decision.codes.nonzero()[0] if decision.codes[index] != NOT_ASKED_FOR]
+    for index in dropped[:DROPPED_EVENTS_MAX]:
+        span.event(
+            names.CANDIDATE_DROPPED_EVENT,
+            {
+                names.ROUTE_MODEL: decision.question.board.candidates[index].name,
+                names.CANDIDATE_RULE: explain.rule_name(decision, int(index)),
+            },
+        )

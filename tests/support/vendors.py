@@ -1,0 +1,59 @@
+"""Scripts of vendors that speak OpenAI's chat completions, well or badly."""
+
+import asyncio
+import json
+
+from tests.support.providers import USAGE, chat_answer, chat_chunk
+from tests.support.raw_vendor import Connection, Request, Script
+
+WORDS = ("hello", " you")
+
+
+async def speak(request: Request, connection: Connection) -> None:
+    """Answers as it should."""
+    if not json.loads(request.body).get("stream"):
+        await connection.answer(chat_answer())
+        return
+    await connection.begin_stream()
+    for word in WORDS:
+        await connection.chunk(chat_chunk(content=word))
+    await connection.chunk(chat_chunk(finish_reason="stop"))
+    await connection.chunk(chat_chunk(usage=USAGE) + b"data: [DONE]\n\n")
+    await connection.end_stream()
+
+
+def failing(status: int, body: dict[str, object] | None = None, **headers: str) -> Script:
+    """Answers with an error."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        error = body or {"error": {"message": "no", "type": "server_error"}}
+        await connection.answer(json.dumps(error).encode(), status, **headers)
+
+    return script
+
+
+async def cut(request: Request, connection: Connection) -> None:
+    """Says a word and breaks the connection."""
+    await connection.begin_stream()
+    await connection.chunk(chat_chunk(content="hello"))
+    connection.reset()
+
+
+async def stall(request: Request, connection: Connection) -> None:
+    """Takes the request and says nothing."""
+    await connection.until_closed()
+
+
+class Waiting:
+    """Says a word, then waits until the other side has gone."""
+
+    def __init__(self) -> None:
+        self.spoken = asyncio.Event()
+        self.gone = asyncio.Event()
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        await connection.begin_stream()
+        await connection.chunk(chat_chunk(content="hello"))
+        self.spoken.set()
+        await connection.until_closed()
+        self.gone.set()
