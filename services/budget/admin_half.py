@@ -10,6 +10,7 @@ from typing import Any
 from services.budget.adapters.postgres.admin_store import PostgresAdminStore
 from services.budget.adapters.postgres.alert_store import PostgresAlertStore
 from services.budget.adapters.postgres.directory_store import CHANNEL, PostgresDirectoryStore
+from services.budget.adapters.postgres.ledger_pages import PostgresLedgerPages
 from services.budget.adapters.postgres.listener import listening
 from services.budget.adapters.webhook_sender import WebhookSender
 from services.budget.admin_servicer.calls import AdminAuthenticator
@@ -52,7 +53,7 @@ async def open_admin_half(
         sender = await stack.enter_async_context(WebhookSender(settings.trusted_hosts))
         alerting = Alerting(PostgresAlertStore(database), sender, clock)
         await stack.enter_async_context(_running(alerting.run()))
-        servicer = BudgetAdminServicer(store, clock, settings.trusted_hosts)
+        servicer = BudgetAdminServicer(store, PostgresLedgerPages(database), clock, settings.trusted_hosts)
         registration = Registration(
             add_BudgetAdminServiceServicer_to_server, servicer, AdminAuthenticator(store, clock)
         )

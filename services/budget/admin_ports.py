@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from services.budget.domain.admin import AdminChange, AuditRecord
 from services.budget.domain.burn import Sample
+from services.budget.domain.charges import Charged, Difference
 from services.budget.domain.entities import AdminToken, EntityState
 from services.budget.domain.ids import WebhookId
 from services.budget.domain.kinds import Kind
@@ -116,6 +117,21 @@ class Writes(Reads, Protocol):
 
     async def organisation_ids(self) -> list[OrganisationId]:
         """Every organisation, in the order in which trees are locked."""
+        ...
+
+    async def rerate(
+        self,
+        organisation_id: OrganisationId,
+        since: datetime,
+        until: datetime,
+        changed: Callable[[Sequence[Charged]], list[Difference]],
+        reason: str,
+        dry_run: bool,
+    ) -> list[Difference]:
+        """Books what `changed` makes of a period's charges, with the tree locked; a dry run books nothing.
+
+        Raises PreconditionFailed for more than can be booked at once.
+        """
         ...
 
     async def delete_webhook(self, webhook_id: WebhookId) -> None:

@@ -47,7 +47,7 @@ def selection(
             raise NotFound("organisation", str(organisation_id))
         organisation_id = admin.organisation_id
         if admin.team_id is not None and rule.reach is Reach.NOTHING:
-            raise denied(call)
+            raise PermissionDenied("a token for the whole organisation")
         team_id = None if rule.reach is Reach.READ else admin.team_id
     return Selection(
         organisation_id=organisation_id,

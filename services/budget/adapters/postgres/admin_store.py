@@ -13,7 +13,9 @@ from typing import TypeVar
 import asyncpg
 
 from services.budget.adapters.postgres.alert_store import samples_of
+from services.budget.adapters.postgres.charges import book, put_right, read_charges
 from services.budget.adapters.postgres.config_store import PostgresConfigStore
+from services.budget.adapters.postgres.ledger_pages import bounds_of
 from services.budget.adapters.postgres.prices import parameters_of, price_of
 from services.budget.adapters.postgres.rows import from_json, from_row, to_json, to_row, to_trail
 from services.budget.adapters.postgres.standings import PostgresStandings
@@ -22,6 +24,7 @@ from services.budget.adapters.postgres.tree_changes import begin_change
 from services.budget.admin_ports import Selection
 from services.budget.domain.admin import AdminChange, AuditRecord
 from services.budget.domain.burn import Sample
+from services.budget.domain.charges import Charged, Difference
 from services.budget.domain.config import ConfigChange, ConfigKind
 from services.budget.domain.entities import AdminToken, EntityState
 from services.budget.domain.ids import WebhookId
@@ -30,8 +33,9 @@ from services.budget.domain.limits import StoredBudget
 from services.budget.domain.price_book import StoredPrice
 from services.budget.domain.standing import Standing
 from services.budget.ports import Connection
+from services.budget.use_cases.ledger import RERATED_MAX
 from services.chassis.postgres import Database
-from services.kernel.errors import AlreadyExists, RequestIdReused
+from services.kernel.errors import AlreadyExists, PreconditionFailed, RequestIdReused
 from services.kernel.ids import OrganisationId
 
 E = TypeVar("E")
@@ -197,6 +201,40 @@ class PostgresWrites(PostgresReads):
                 str(self._change.admin.admin_token_id),
                 str(self._change.request_id),
             )
+
+    async def rerate(
+        self,
+        organisation_id: OrganisationId,
+        since: datetime,
+        until: datetime,
+        changed: Callable[[Sequence[Charged]], list[Difference]],
+        reason: str,
+        dry_run: bool,
+    ) -> list[Difference]:
+        """Reads the period first, and with the tree locked what was put right meanwhile: holds wait for little."""
+        organisation = str(organisation_id)
+        connection = self._connection
+        low, high = await bounds_of(connection, organisation, since=since, until=until)
+        seen = (await connection.fetchrow(statements()["tree_of"], organisation) or {"sequence": 0})[
+            "sequence"
+        ]
+        charges = await read_charges(connection, organisation, low, high, seen)
+        if dry_run:
+            return changed(list(charges))
+        tree = await connection.fetchrow(statements()["lock_tree"], organisation)
+        if tree is None:
+            return []
+        await put_right(connection, organisation, charges, seen, tree["sequence"])
+        differences = changed(list(charges))
+        if len(differences) > RERATED_MAX:
+            raise PreconditionFailed(
+                f"{len(differences):,} charges would change, more than {RERATED_MAX:,}: take the period in parts."
+            )
+        if differences:
+            async with begin_change(connection, organisation) as change:
+                for difference in differences:
+                    await book(connection, tree["tree_no"], change, difference, reason)
+        return differences
 
     async def delete_webhook(self, webhook_id: WebhookId) -> None:
         await self._connection.execute(statements()["delete_webhook"], str(webhook_id))

@@ -52,17 +52,18 @@ class PostgresLedgerReader:
         """At most `count` entries after a sequence, in order."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._sql["ledger_after"], organisation_id, sequence, count)
-            return await self._entries(connection, organisation_id, rows)
+            return await self.entries_of(connection, organisation_id, rows)
 
     async def before(self, organisation_id: str, sequence: int, count: int) -> Sequence[pb.LedgerEntry]:
         """At most `count` entries before a sequence, newest first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._sql["ledger_before"], organisation_id, sequence, count)
-            return await self._entries(connection, organisation_id, rows)
+            return await self.entries_of(connection, organisation_id, rows)
 
-    async def _entries(
+    async def entries_of(
         self, connection: Connection, organisation_id: str, rows: Sequence[Any]
     ) -> list[pb.LedgerEntry]:
+        """Rows of ledger_after, or of a statement with its columns, as entries."""
         if not rows:
             return []
         tree_no = rows[0]["tree_no"]

@@ -1,0 +1,153 @@
+"""The ledger for admins: pages of it, and walks along its chain. TailLedger's reader is ledger_reader.py."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from services.budget.adapters.postgres.charges import read_charges
+from services.budget.adapters.postgres.ledger_reader import PostgresLedgerReader
+from services.budget.adapters.postgres.statements import statements
+from services.budget.domain.charges import Charged
+from services.budget.domain.entries import decoded
+from services.budget.domain.tree import to_us
+from services.budget.domain.verifying import ChainWalk, Finding, KeptCounter, Totals
+from services.budget.ports import Connection
+from services.budget.use_cases.ledger import LedgerFilter, LedgerPage
+from services.chassis.postgres import Database
+from services.kernel.ids import OrganisationId
+
+# Entries read in one go of a walk: about a megabyte.
+WALK_ENTRIES = 2000
+# Entries looked through for one page. A filter that finds nothing in so many gives a short page and a token to go on.
+SCANNED_MAX = 20_000
+SCAN_ENTRIES = 1000
+
+
+class PostgresLedgerPages:
+    """Reads in one consistent view. Everything raises StoreUnavailable while Postgres does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reader = PostgresLedgerReader(database)
+
+    async def page(self, wanted: LedgerFilter, count: int) -> LedgerPage:
+        """At most `count` entries, in order."""
+        async with self._database.transaction(isolation="repeatable_read") as connection:
+            low, high = await bounds_of(
+                connection,
+                str(wanted.organisation_id),
+                after=wanted.after_sequence,
+                before=wanted.before_sequence,
+                since=wanted.occurred_from,
+                until=wanted.occurred_until,
+            )
+            name = "ledger_page_newest_first" if wanted.newest_first else "ledger_page"
+            entries: list[Any] = []
+            for _ in range(SCANNED_MAX // SCAN_ENTRIES):
+                asked = SCAN_ENTRIES if wanted.budget_id else count + 1 - len(entries)
+                rows = await connection.fetch(
+                    statements()[name],
+                    str(wanted.organisation_id),
+                    low,
+                    high,
+                    None if wanted.kinds is None else list(wanted.kinds),
+                    wanted.request_id,
+                    asked,
+                )
+                found = await self._reader.entries_of(connection, str(wanted.organisation_id), rows)
+                for entry in found:
+                    if wanted.budget_id and all(leg.budget_id != wanted.budget_id for leg in entry.legs):
+                        continue
+                    if len(entries) == count:
+                        return LedgerPage(entries, entries[-1].sequence)
+                    entries.append(entry)
+                if len(rows) < asked:
+                    return LedgerPage(entries, None)
+                low, high = (
+                    (low, rows[-1]["sequence"]) if wanted.newest_first else (rows[-1]["sequence"], high)
+                )
+        return LedgerPage(entries, high if wanted.newest_first else low)
+
+    async def verify(
+        self, organisation_id: OrganisationId, after_sequence: int, expected_head: bytes
+    ) -> Finding | None:
+        """Walks a chain in one consistent view. None: the organisation has no ledger yet."""
+        async with self._database.transaction(isolation="repeatable_read") as connection:
+            tree = await connection.fetchrow(statements()["tree_of"], str(organisation_id))
+            if tree is None:
+                return None
+            previous = await connection.fetchrow(statements()["chain_entry"], tree["tree_no"], after_sequence)
+            start = 0 if previous is None else after_sequence
+            walk = ChainWalk(start, b"" if previous is None else previous["hash"], expected_head)
+            async for rows in _batches(connection, tree["tree_no"], start):
+                if not all(walk.step(row["sequence"], row["body"], row["hash"]) for row in rows):
+                    break
+            kept = await connection.fetch(statements()["kept_counters"], tree["tree_no"])
+            return walk.end((_counter(row) for row in kept), tree["sequence"])
+
+    async def heads(self, organisation_id: OrganisationId | None) -> Sequence[tuple[str, int, bytes]]:
+        rows = await self._database.fetch(statements()["ledger_heads"])
+        return [
+            (row["organisation_id"], row["sequence"], row["head"])
+            for row in rows
+            if organisation_id in (None, row["organisation_id"])
+        ]
+
+    async def charges(
+        self, organisation_id: OrganisationId | None, since: datetime, until: datetime
+    ) -> Sequence[Charged]:
+        charged: list[Charged] = []
+        for organisation, head, _ in await self.heads(organisation_id):
+            async with self._database.transaction(isolation="repeatable_read") as connection:
+                low, high = await bounds_of(connection, organisation, since=since, until=until)
+                charged += await read_charges(connection, organisation, low, high, head)
+        return charged
+
+
+async def bounds_of(
+    connection: Connection,
+    organisation_id: str,
+    *,
+    after: int = 0,
+    before: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> tuple[int, int]:
+    """The sequences between which everything wanted lies, both excluded."""
+    tree = await connection.fetchrow(statements()["tree_of"], organisation_id)
+    if tree is None:
+        return 0, 0
+    low, high = after, tree["sequence"] + 1
+    if before is not None:
+        high = min(high, before)
+    if since is not None:
+        low = max(low, await _first_at(connection, tree, since) - 1)
+    if until is not None:
+        high = min(high, await _first_at(connection, tree, until))
+    return low, high
+
+
+async def _first_at(connection: Connection, tree: Any, moment: datetime) -> int:
+    """The first sequence not before a moment: time never goes back in a chain, so halving finds it."""
+    low, high, at_us = 1, tree["sequence"] + 1, to_us(moment)
+    while low < high:
+        middle = (low + high) // 2
+        row = await connection.fetchrow(statements()["chain_entry"], tree["tree_no"], middle)
+        if row is not None and decoded(row["body"])["t"] >= at_us:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+async def _batches(connection: Connection, tree_no: int, after: int) -> AsyncIterator[Sequence[Any]]:
+    while True:
+        rows = await connection.fetch(statements()["chain_entries"], tree_no, after, WALK_ENTRIES)
+        if not rows:
+            return
+        yield rows
+        after = rows[-1]["sequence"]
+
+
+def _counter(row: Any) -> KeptCounter:
+    return KeptCounter(row["no"], row["budget_id"], Totals(row["held"], row["spent"], row["overage"]))
