@@ -9,6 +9,7 @@ from services.chassis.batch_server import BatchServer, Conversation
 from services.chassis.call import current_call
 from services.providers.convert import check_attempt, to_pb_failed, to_pb_refused
 from services.providers.domain.failure import AttemptError
+from services.providers.telemetry import traced
 from services.providers.use_cases.attempt import AttemptRun, Resources
 from services.providers.use_cases.witness import Witness
 from turnpike.common.v1 import content_pb2
@@ -88,7 +89,7 @@ class Dispatcher:
         assert task is not None
         listener = _Listener(talk, sink, task)
         try:
-            finished = await run.run()
+            finished = await traced(run)
         except AttemptError as error:
             talk.send(Event(failed=to_pb_failed(error.failure, run.endpoint_id, sink.sent)))
             return

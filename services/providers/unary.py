@@ -8,6 +8,7 @@ from typing import Final
 from services.providers.dispatch import time_left_s
 from services.providers.domain.failure import AttemptError
 from services.providers.errors import AttemptFailedError
+from services.providers.telemetry import traced
 from services.providers.use_cases.attempt import AttemptRun, Resources
 from services.providers.use_cases.vectors import CountTokens, Embed
 from services.providers.use_cases.witness import Witness
@@ -77,7 +78,7 @@ class UnaryCalls:
         whole.stream = False
         run = AttemptRun(whole, _Silent(), self._resources, time_left_s())
         try:
-            return await run.run()
+            return await traced(run)
         except AttemptError as error:
             raise AttemptFailedError.of(error.failure, run.endpoint_id) from error
         except asyncio.CancelledError:
@@ -92,7 +93,7 @@ class UnaryCalls:
         streamed.stream = True
         sink = _Queued()
         run = AttemptRun(streamed, sink, self._resources, time_left_s())
-        task = asyncio.create_task(run.run())
+        task = asyncio.create_task(traced(run))
         task.add_done_callback(lambda _: sink.events.put_nowait(None))
         try:
             while (event := await sink.take()) is not None:

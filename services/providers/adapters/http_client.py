@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
 from services.providers.domain.failure import AttemptError, Failure, Reason
 from services.providers.ports import Exchange
@@ -183,7 +184,9 @@ def _before_answer(error: Exception) -> AttemptError:
 
 
 def _within_answer(error: Exception) -> AttemptError:
-    if isinstance(error, aiohttp.ContentEncodingError | ValueError) and not isinstance(error, OSError):
+    if isinstance(error.__cause__, ContentEncodingError) or isinstance(
+        error, ContentEncodingError | ValueError
+    ):
         return AttemptError(
             Failure(
                 Reason.ERROR_REASON_VENDOR_PROTOCOL_ERROR, "The vendor's answer could not be decompressed."

@@ -31,7 +31,8 @@ class Progress:
     """The vendor itself reported the error: by its status, or by an event inside the stream."""
 
 
-_VENDORS_OWN = {
+# Reported by the reader of the vendor's answer, not by the vendor.
+_BROKEN = {
     Reason.ERROR_REASON_VENDOR_STREAM_TRUNCATED,
     Reason.ERROR_REASON_VENDOR_PROTOCOL_ERROR,
 }
@@ -46,7 +47,7 @@ def settle(failure: Failure, progress: Progress, counted: usage_pb2.Usage) -> Fa
     if not progress.sent:
         failure.charge, failure.usage = ChargeRule.CHARGE_RULE_NOTHING, None
         return failure
-    cut = not progress.vendor_refused or failure.reason in _VENDORS_OWN
+    cut = not progress.vendor_refused or (progress.answered and failure.reason in _BROKEN)
     if cut and progress.answered and (progress.output_counted or is_known(failure.usage)):
         failure.charge = ChargeRule.CHARGE_RULE_USAGE
         failure.usage = larger(failure.usage, counted)

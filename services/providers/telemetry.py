@@ -1,0 +1,66 @@
+"""What the trace says of an attempt: a client span a vendor call, by the GenAI conventions. Nothing that was said."""
+
+import asyncio
+
+from services.chassis import attributes as names
+from services.chassis import tracing
+from services.chassis.call import current_call
+from services.providers.domain.failure import AttemptError, Failure, Reason
+from services.providers.use_cases.attempt import AttemptRun
+from turnpike.common.v1 import usage_pb2
+from turnpike.providers.v1 import providers_pb2
+
+
+async def traced(run: AttemptRun) -> providers_pb2.AttemptFinished:
+    """Runs the attempt inside its span. Raises what it raises."""
+    attempt = run.attempt
+    provider, _, model = attempt.model.partition("/")
+    about: dict[str, str | int | bool] = {
+        names.GEN_AI_OPERATION: "chat",
+        names.GEN_AI_PROVIDER: provider,
+        names.GEN_AI_REQUEST_MODEL: model,
+        names.GEN_AI_REQUEST_MAX_TOKENS: attempt.max_output_tokens,
+        names.GEN_AI_REQUEST_STREAM: attempt.stream,
+        names.ORGANISATION_ID: attempt.key.organisation_id,
+        names.REQUEST_ID: attempt.key.request_id,
+        names.ATTEMPT: attempt.key.attempt,
+    }
+    call = current_call()
+    with tracing.span(f"chat {model}", about, kind=tracing.Kind.CLIENT) as span:
+        try:
+            finished = await run.run()
+        except AttemptError as error:
+            _say_failure(span, error.failure)
+            raise
+        except asyncio.CancelledError:
+            if run.failure is not None:
+                _say_failure(span, run.failure)
+            raise
+        finally:
+            span.set(names.ENDPOINT_ID, run.endpoint_id or None)
+            if call is not None:
+                call.fields[names.ENDPOINT_ID] = run.endpoint_id
+        span.set(names.GEN_AI_RESPONSE_MODEL, finished.vendor_model or None)
+        span.set(names.GEN_AI_RESPONSE_ID, finished.vendor_request_id or None)
+        first = finished.time_to_first_token
+        span.set(names.GEN_AI_TIME_TO_FIRST_CHUNK, first.seconds + first.nanos / 1e9)
+        _say_usage(span, finished.usage)
+        return finished
+
+
+def _say_failure(span: tracing.Span, failure: Failure) -> None:
+    span.set(names.ERROR_TYPE, Reason.Name(failure.reason).removeprefix("ERROR_REASON_").lower())
+    span.set(names.GEN_AI_RESPONSE_ID, failure.vendor_request_id or None)
+    if failure.usage is not None:
+        _say_usage(span, failure.usage)
+
+
+def _say_usage(span: tracing.Span, usage: usage_pb2.Usage) -> None:
+    if usage.HasField("input_tokens"):
+        span.set(names.GEN_AI_USAGE_INPUT_TOKENS, usage.input_tokens)
+    if usage.HasField("output_tokens"):
+        span.set(names.GEN_AI_USAGE_OUTPUT_TOKENS, usage.output_tokens)
+    if usage.HasField("cache_read_tokens"):
+        span.set(names.GEN_AI_USAGE_CACHE_READ_TOKENS, usage.cache_read_tokens)
+    if usage.HasField("cache_write_tokens"):
+        span.set(names.GEN_AI_USAGE_CACHE_CREATION_TOKENS, usage.cache_write_tokens)

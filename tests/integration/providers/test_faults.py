@@ -1,0 +1,414 @@
+"""What goes wrong between us and a vendor: a typed error, what may help, what it costs, and nothing left over."""
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from services.chassis.status import RemoteError
+from tests.support.providers import USAGE, Providers, attempt, chat_answer, chat_chunk, endpoint, providers
+from tests.support.raw_vendor import Connection, RawVendor, Request, Script, raw_vendor
+from turnpike.common.v1 import error_pb2, usage_pb2
+from turnpike.providers.v1 import providers_pb2 as pb
+
+Reason = error_pb2.ErrorReason
+Retry = error_pb2.RetryClass
+SAME = Retry.RETRY_CLASS_SAME_ENDPOINT
+OTHER = Retry.RETRY_CLASS_OTHER_MODEL
+NEVER = Retry.RETRY_CLASS_NEVER
+NOTHING, BY_USAGE, FULL = pb.CHARGE_RULE_NOTHING, pb.CHARGE_RULE_USAGE, pb.CHARGE_RULE_FULL
+DONE = b"data: [DONE]\n\n"
+
+
+@asynccontextmanager
+async def nothing_left(vendor: RawVendor) -> AsyncIterator[None]:
+    """Fails if a connection or a task of the block is still there after it."""
+    before = len(asyncio.all_tasks())
+    yield
+    async with asyncio.timeout(5):
+        while vendor.open_connections:
+            vendor.closed.clear()
+            await vendor.closed.wait()
+        while len(asyncio.all_tasks()) > before:  # what has been cancelled needs a turn to end
+            await asyncio.sleep(0)
+
+
+async def fail(running: Providers, *, stream: bool, **more: Any) -> pb.AttemptFailed:
+    """The failure of one attempt."""
+    asked = attempt("count to ten", **more)
+    with pytest.raises(RemoteError) as caught:
+        await answer(running, asked, stream=stream)
+    failed = caught.value.detail(pb.AttemptFailed)
+    assert failed is not None
+    assert Reason.Name(failed.reason) == f"ERROR_REASON_{caught.value.reason}"
+    return failed
+
+
+async def answer(running: Providers, asked: pb.Attempt, *, stream: bool) -> tuple[str, pb.AttemptFinished]:
+    """The text of one attempt, and its end."""
+    if not stream:
+        response = await running.remote.unary(
+            running.stub.Generate, pb.GenerateRequest(attempt=asked), timeout_s=20
+        )
+        return response.finished.choices[0].message.parts[0].text.text, response.finished
+    text = ""
+    request = pb.StreamGenerateRequest(attempt=asked)
+    async with running.remote.stream(running.stub.StreamGenerate, request, timeout_s=20) as events:
+        async for event in events:
+            text += event.delta.text
+            if event.WhichOneof("event") == "finished":
+                return text, event.finished
+    raise AssertionError
+
+
+def millis(milliseconds: int) -> Any:
+    return {"nanos": milliseconds * 1_000_000}
+
+
+async def silence(request: Request, connection: Connection) -> None:
+    await connection.until_closed()
+
+
+async def only_comments(request: Request, connection: Connection) -> None:
+    await connection.begin_stream()
+    for _ in range(200):
+        await connection.chunk(b": keep-alive\n\n")
+        await asyncio.sleep(0.02)
+
+
+async def stall(request: Request, connection: Connection) -> None:
+    await connection.begin_stream()
+    await connection.chunk(chat_chunk(content="one two three"))
+    await connection.until_closed()
+
+
+async def reset(request: Request, connection: Connection) -> None:
+    await connection.begin_stream()
+    await connection.chunk(chat_chunk(content="one two three"))
+    await asyncio.sleep(0.1)  # a reset takes back what has not been read
+    connection.reset()
+
+
+async def reset_before_answer(request: Request, connection: Connection) -> None:
+    connection.reset()
+
+
+async def end_early(request: Request, connection: Connection) -> None:
+    await connection.begin_stream()
+    await connection.chunk(chat_chunk(content="one two three"))
+    await connection.end_stream()
+
+
+async def garbage(request: Request, connection: Connection) -> None:
+    await connection.begin_stream()
+    await connection.chunk(chat_chunk(content="one two three") + b'data: {"choices": [}\n\n')
+    await connection.until_closed()
+
+
+async def garbage_whole(request: Request, connection: Connection) -> None:
+    await connection.answer(b'{"choices": [')
+
+
+async def web_page(request: Request, connection: Connection) -> None:
+    await connection.answer(
+        b"<html>Sign in to the hotel's network</html>", content_type="text/html; charset=utf-8"
+    )
+
+
+async def error_in_200(request: Request, connection: Connection) -> None:
+    await connection.answer(b'{"error":{"message":"Overloaded","type":"overloaded_error"}}')
+
+
+async def error_event_at_first(request: Request, connection: Connection) -> None:
+    await connection.begin_stream()
+    await connection.chunk(b'data: {"error":{"message":"Rate limit","code":429}}\n\n')
+    await connection.end_stream()
+
+
+async def long_line(request: Request, connection: Connection) -> None:
+    await connection.begin_stream()
+    await connection.chunk(b"data: ")
+    for _ in range(160):
+        await connection.chunk(b"x" * 65536)
+    await connection.until_closed()
+
+
+async def redirect(request: Request, connection: Connection) -> None:
+    await connection.answer(b"", 302, location="http://127.0.0.1:1/elsewhere")
+
+
+async def bad_gateway(request: Request, connection: Connection) -> None:
+    await connection.answer(b"<html><h1>502 Bad Gateway</h1></html>", 502, content_type="text/html")
+
+
+async def empty(request: Request, connection: Connection) -> None:
+    await connection.answer(b"", content_type="text/event-stream")
+
+
+async def broken_gzip(request: Request, connection: Connection) -> None:
+    await connection.answer(gzip.compress(chat_answer())[:-9] + b"nonsense!", content_encoding="gzip")
+
+
+async def not_gzip(request: Request, connection: Connection) -> None:
+    await connection.answer(b"this was never compressed" * 10, content_encoding="gzip")
+
+
+async def endless(request: Request, connection: Connection) -> None:
+    await connection.begin_stream()
+    for number in range(10_000):
+        await connection.chunk(chat_chunk(content=f"{number} "))
+        await asyncio.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Fault:
+    script: Script
+    reason: str
+    retry: Retry.ValueType
+    charge: pb.ChargeRule.ValueType
+    stream: bool = True
+    phase: str = ""
+    settings: Any = None
+
+
+FAULTS: dict[str, Fault] = {
+    "slow first byte": Fault(
+        silence,
+        "VENDOR_TIMEOUT",
+        SAME,
+        FULL,
+        phase="first_token",
+        settings={"first_token_timeout": millis(150)},
+    ),
+    "comments instead of a first token": Fault(
+        only_comments,
+        "VENDOR_TIMEOUT",
+        SAME,
+        FULL,
+        phase="first_token",
+        settings={"first_token_timeout": millis(150)},
+    ),
+    "stall in mid-stream": Fault(
+        stall,
+        "VENDOR_TIMEOUT",
+        SAME,
+        BY_USAGE,
+        phase="idle",
+        settings={"idle_timeout": millis(150), "first_token_timeout": millis(100)},
+    ),
+    "reset in mid-stream": Fault(reset, "VENDOR_STREAM_TRUNCATED", SAME, BY_USAGE),
+    "reset before the answer": Fault(reset_before_answer, "VENDOR_ERROR", SAME, FULL),
+    "reset before the whole answer": Fault(reset_before_answer, "VENDOR_ERROR", SAME, FULL, stream=False),
+    "an end before the end": Fault(end_early, "VENDOR_STREAM_TRUNCATED", SAME, BY_USAGE),
+    "garbage in mid-stream": Fault(garbage, "VENDOR_PROTOCOL_ERROR", OTHER, BY_USAGE),
+    "garbage as a whole": Fault(garbage_whole, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
+    "a web page": Fault(web_page, "VENDOR_PROTOCOL_ERROR", OTHER, FULL),
+    "a web page as a whole": Fault(web_page, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
+    "200 with an error body": Fault(error_in_200, "VENDOR_OVERLOADED", SAME, NOTHING),
+    "200 with an error body as a whole": Fault(
+        error_in_200, "VENDOR_OVERLOADED", SAME, NOTHING, stream=False
+    ),
+    "an error event at first": Fault(error_event_at_first, "VENDOR_RATE_LIMITED", SAME, NOTHING),
+    "a line of 10 MB": Fault(long_line, "VENDOR_PROTOCOL_ERROR", OTHER, FULL),
+    "a redirect": Fault(redirect, "VENDOR_PROTOCOL_ERROR", OTHER, NOTHING),
+    "a proxy's page of 502": Fault(bad_gateway, "VENDOR_ERROR", SAME, NOTHING),
+    "nothing at all": Fault(empty, "VENDOR_STREAM_TRUNCATED", SAME, FULL),
+    "what is not gzip": Fault(not_gzip, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
+    "broken gzip": Fault(broken_gzip, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_each_fault_is_typed_classified_charged_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    fault = FAULTS[name]
+    async with raw_vendor(fault.script) as vendor, nothing_left(vendor):
+        async with providers(tmp_path, [endpoint(vendor.base_url)]) as running:
+            failed = await fail(running, stream=fault.stream, **(fault.settings or {}))
+        assert len(vendor.requests) == 1, "it was sent more than once"
+    assert Reason.Name(failed.reason) == f"ERROR_REASON_{fault.reason}"
+    assert failed.retry_class == fault.retry
+    assert failed.charge == fault.charge
+    assert failed.phase == fault.phase
+    if fault.charge == BY_USAGE:
+        assert failed.usage.source == usage_pb2.USAGE_SOURCE_ESTIMATED
+        assert failed.usage.output_tokens >= 3
+        assert failed.usage.input_tokens >= 3
+
+
+async def test_a_refused_connection_costs_nothing(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        async with providers(tmp_path, [endpoint(url)]) as running:
+            failed = await fail(running, stream=True)
+    assert (failed.reason, failed.retry_class, failed.charge) == (
+        Reason.ERROR_REASON_VENDOR_UNREACHABLE,
+        SAME,
+        NOTHING,
+    )
+
+
+async def test_a_connection_that_is_never_accepted_times_out_by_its_own_phase(tmp_path: Path) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for client in waiting:  # fill the backlog: further connections are dropped by the kernel
+            client.setblocking(False)
+            client.connect_ex(address)
+        async with providers(tmp_path, [endpoint(f"http://{address[0]}:{address[1]}")]) as running:
+            failed = await fail(running, stream=True, connect_timeout=millis(200))
+        for client in waiting:
+            client.close()
+    assert (failed.reason, failed.phase, failed.charge) == (
+        Reason.ERROR_REASON_VENDOR_TIMEOUT,
+        "connect",
+        NOTHING,
+    )
+
+
+async def test_the_callers_deadline_ends_a_stream_with_what_it_took(tmp_path: Path) -> None:
+    request = pb.DispatchRequest()
+    operation = request.operations.add(operation_id=1, start=attempt(stream=True))
+    operation.timeout.nanos = 400_000_000
+    async with (
+        raw_vendor(endless) as vendor,
+        nothing_left(vendor),
+        providers(tmp_path, [endpoint(vendor.base_url)]) as running,
+    ):
+        call: Any = running.stub.Dispatch(metadata=running.remote.metadata())
+        await call.write(request)
+        failed = None
+        while failed is None:
+            for event in (await call.read()).events:
+                if event.WhichOneof("event") == "failed":
+                    failed = event.failed
+        call.cancel()
+    assert (failed.reason, failed.phase) == (Reason.ERROR_REASON_VENDOR_TIMEOUT, "total")
+    assert failed.charge == BY_USAGE
+    assert failed.usage.output_tokens > 10
+
+
+def _self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "vendor.pem"
+    file.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context, file
+
+
+async def whole(request: Request, connection: Connection) -> None:
+    await connection.answer(chat_answer())
+
+
+async def test_a_certificate_of_nobody_is_refused_and_costs_nothing(tmp_path: Path) -> None:
+    context, file = _self_signed(tmp_path)
+    async with raw_vendor(whole, tls=context) as vendor:
+        url = f"https://localhost:{vendor.address.rpartition(':')[2]}"
+        async with providers(tmp_path, [endpoint(url)]) as running:
+            failed = await fail(running, stream=False)
+        assert vendor.requests == []
+        async with providers(tmp_path, [endpoint(url)], certificates_file=file) as running:
+            text, _ = await answer(running, attempt(), stream=False)
+    assert (failed.reason, failed.charge) == (Reason.ERROR_REASON_VENDOR_UNREACHABLE, NOTHING)
+    assert text == "hello you"
+
+
+async def test_a_vendor_without_tls_is_not_spoken_to_in_the_open(tmp_path: Path) -> None:
+    async with raw_vendor(whole) as vendor:
+        url = vendor.base_url.replace("http://", "https://")
+        async with providers(tmp_path, [endpoint(url)]) as running:
+            failed = await fail(running, stream=False, connect_timeout=millis(300))
+    # The handshake fails, or nobody ever answers to it.
+    assert failed.reason in (Reason.ERROR_REASON_VENDOR_UNREACHABLE, Reason.ERROR_REASON_VENDOR_TIMEOUT)
+    assert failed.charge == NOTHING
+
+
+TEXT = "Grüße, Welt 🌍 – 你好"
+
+
+async def test_characters_split_over_reads_come_whole(tmp_path: Path) -> None:
+    async def split(request: Request, connection: Connection) -> None:
+        said = {
+            "choices": [{"index": 0, "delta": {"content": TEXT}, "finish_reason": "stop"}],
+            "usage": USAGE,
+        }
+        await connection.begin_stream()
+        for byte in b"data: " + json.dumps(said, ensure_ascii=False).encode() + b"\n\n" + DONE:
+            await connection.chunk(bytes([byte]))
+        await connection.end_stream()
+
+    async with raw_vendor(split) as vendor, providers(tmp_path, [endpoint(vendor.base_url)]) as running:
+        text, finished = await answer(running, attempt(), stream=True)
+    assert text == TEXT
+    assert finished.usage.source == usage_pb2.USAGE_SOURCE_VENDOR
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_compressed_answers_are_read(stream: bool, tmp_path: Path) -> None:
+    streamed = chat_chunk(content="hello you") + chat_chunk(finish_reason="stop", usage=USAGE) + DONE
+
+    async def compressed(request: Request, connection: Connection) -> None:
+        body = gzip.compress(streamed if stream else chat_answer())
+        kind = "text/event-stream" if stream else "application/json"
+        await connection.answer(body, content_type=kind, content_encoding="gzip")
+
+    async with raw_vendor(compressed) as vendor, providers(tmp_path, [endpoint(vendor.base_url)]) as running:
+        text, finished = await answer(running, attempt(), stream=stream)
+    assert text == "hello you"
+    assert finished.usage.output_tokens == 2
+
+
+async def test_a_whole_answer_to_a_streaming_call_becomes_deltas(tmp_path: Path) -> None:
+    async with raw_vendor(whole) as vendor, providers(tmp_path, [endpoint(vendor.base_url)]) as running:
+        text, finished = await answer(running, attempt(), stream=True)
+    assert text == "hello you"
+    assert not finished.choices
+
+
+async def test_an_answer_without_usage_is_counted_here(tmp_path: Path) -> None:
+    async def silent_about_usage(request: Request, connection: Connection) -> None:
+        said = json.loads(chat_answer("one two three four"))
+        del said["usage"]
+        await connection.answer(json.dumps(said).encode())
+
+    async with (
+        raw_vendor(silent_about_usage) as vendor,
+        providers(tmp_path, [endpoint(vendor.base_url)]) as running,
+    ):
+        _, finished = await answer(running, attempt(), stream=False)
+    assert finished.usage.source == usage_pb2.USAGE_SOURCE_ESTIMATED
+    assert finished.usage.output_tokens >= 4
