@@ -13,7 +13,7 @@ from rich.text import Text
 from services.cli.lines import show
 from services.cli.local_stack import LocalStack
 from services.cli.summary import summary
-from services.cli.words import amount, dollars, moment
+from services.cli.words import amount, dollars, left_of, moment
 from services.local.state import StateFolder, default_folder
 from turnpike.router.v1 import decision_pb2
 from turnpike_client import AsyncTurnpike, TurnpikeError
@@ -123,16 +123,14 @@ def show_error(console: Console, error: TurnpikeError) -> None:
     for field, problem in error.violations.items():
         console.print(f"  {field}: {problem}", soft_wrap=True, markup=False)
     for shortfall in error.shortfalls:
-        left, asked = amount(shortfall.left, shortfall.unit), amount(shortfall.asked, shortfall.unit)
-        limit = amount(shortfall.limit, shortfall.unit)
+        asked = amount(shortfall.asked, shortfall.unit)
+        left = left_of(shortfall.left, shortfall.limit, shortfall.unit)
         until = (
             f", begins anew {moment(shortfall.resets_at.ToDatetime())}"
             if shortfall.HasField("resets_at")
             else ""
         )
-        line = (
-            f"  {shortfall.display_name or shortfall.subject}: {asked} asked, {left} of {limit} left{until}"
-        )
+        line = f"  {shortfall.display_name or shortfall.subject}: {asked} asked, {left} left{until}"
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     for excluded in error.excluded:
         console.print(f"  not {excluded.model}: {excluded.message}", soft_wrap=True, markup=False)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from services.cli.lines import Row
-from services.cli.words import amount, dollars, moment, seconds
+from services.cli.words import dollars, left_of, moment, seconds
 from turnpike.common.v1 import error_pb2
 from turnpike.router.v1 import decision_pb2, router_pb2
 
-OTHERS_MAX = 4  # the nearest rivals; `turnpike route explain` shows all
+OTHERS_MAX = 4  # the nearest rivals; GetDecision has all
 
 
 def summary(
@@ -45,14 +45,17 @@ def _others(outcome: router_pb2.Outcome, decision: decision_pb2.Decision | None)
         return
     rivals = [candidate for candidate in decision.candidates if candidate.model != outcome.model]
     rivals.sort(key=lambda candidate: (bool(candidate.excluded_by), -candidate.utility))
+    chosen = next((each for each in decision.candidates if each.model == outcome.model), None)
+    if chosen is not None and any(not candidate.excluded_by for candidate in rivals):
+        yield _estimates(chosen)
     for candidate in rivals[:OTHERS_MAX]:
-        reason = candidate.excluded_reason or _estimates(candidate)
-        yield f"not {candidate.model}: {reason}"
+        yield f"not {candidate.model}: {candidate.excluded_reason or _estimates(candidate)}"
     if len(rivals) > OTHERS_MAX:
-        yield f"and {len(rivals) - OTHERS_MAX} more, see `turnpike route explain {decision.decision_id}`"
+        yield f"and {len(rivals) - OTHERS_MAX} more"
 
 
 def _estimates(candidate: decision_pb2.Candidate) -> str:
+    """Return what was expected of a candidate; the larger utility wins."""
     expected = candidate.estimates
     parts = [f"utility {candidate.utility:.3f}"]
     if expected.HasField("quality"):
@@ -61,6 +64,8 @@ def _estimates(candidate: decision_pb2.Candidate) -> str:
         parts.append(f"expected {dollars(expected.cost.nanos)}")
     if expected.HasField("time_to_first_token"):
         parts.append(f"first token in {seconds(expected.time_to_first_token.ToTimedelta())}")
+    if expected.HasField("duration"):
+        parts.append(f"all in {seconds(expected.duration.ToTimedelta())}")
     return ", ".join(parts)
 
 
@@ -88,7 +93,7 @@ def _tokens(outcome: router_pb2.Outcome) -> str:
 
 
 def _budget(budget: router_pb2.BudgetRemaining) -> str:
-    text = f"{budget.display_name}: {amount(budget.left, budget.unit)} of {amount(budget.limit, budget.unit)} left"
+    text = f"{budget.display_name}: {left_of(budget.left, budget.limit, budget.unit)} left"
     if budget.HasField("resets_at"):
-        text += f", begins anew {moment(budget.resets_at.ToDatetime())}"
+        text += f" until {moment(budget.resets_at.ToDatetime())}"
     return text

@@ -20,8 +20,20 @@ def amount(value: int, unit: error_pb2.BudgetUnit.ValueType) -> str:
     """Return what a budget counts, in its unit."""
     if unit == error_pb2.BUDGET_UNIT_MONEY:
         return dollars(value)
+    return f"{value:,} {unit_word(unit)}"
+
+
+def left_of(left: int, limit: int, unit: error_pb2.BudgetUnit.ValueType) -> str:
+    """Return what is left of a limit: $0.25 of $1.00, 59 of 60 requests."""
+    if unit == error_pb2.BUDGET_UNIT_MONEY:
+        return f"{dollars(left)} of {dollars(limit)}"
+    return f"{left:,} of {limit:,} {unit_word(unit)}"
+
+
+def unit_word(unit: error_pb2.BudgetUnit.ValueType) -> str:
+    """Return the unit's name, in the plural."""
     word = error_pb2.BudgetUnit.Name(unit).removeprefix("BUDGET_UNIT_").lower()
-    return f"{value:,} {word}"
+    return "open holds" if unit == error_pb2.BUDGET_UNIT_CONCURRENCY else word
 
 
 def seconds(span: timedelta) -> str:
