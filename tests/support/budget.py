@@ -44,7 +44,10 @@ class Budgets:
         return await self.stack.enter_async_context(connect("budget", self.address, token=secret))
 
     async def operator(self) -> Api:
-        remote = await self.connected(OPERATOR)
+        return await self.admin_as(OPERATOR)
+
+    async def admin_as(self, secret: str | None) -> Api:
+        remote = await self.connected(secret)
         return Api(remote, BudgetAdminServiceStub(remote.channel))
 
     async def router(self) -> Api:
@@ -62,7 +65,7 @@ async def serving_budget(dsn: str, **settings: Any) -> AsyncIterator[Budgets]:
     made = BudgetSettings(
         listen=Address("127.0.0.1", ports.any_free()),
         postgres_dsn=Secret(dsn),
-        service_tokens={"router": SERVICE, "providers": OTHER_SERVICE},
+        service_tokens={"router": Secret(SERVICE), "providers": Secret(OTHER_SERVICE)},
         state_dir=Path("/nonexistent"),
         drain_s=0.2,
         access_log="off",

@@ -1,0 +1,111 @@
+"""Alerts: once of each thing, signed, until the receiver takes them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.budget.adapters.webhook_sender import WebhookSender
+from services.budget.use_cases.alerting import signature
+from services.chassis.status import RemoteError
+from tests.support.budget import Budgets, attempt, commit, hold, serving_budget
+from tests.support.budget_admin import Api, Tenant, make_tenant, request_id
+from tests.support.receiver import Receiver, receiving
+from turnpike.budget.v1 import budget_admin_pb2 as pb
+
+DOLLAR = 1_000_000_000
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as served:
+        yield served
+
+
+async def webhook_of(api: Api, tenant: Tenant, receiver: Receiver) -> str:
+    webhook = pb.Webhook(
+        organisation_id=tenant.organisation.organisation_id, url=f"http://{receiver.host}/hook"
+    )
+    request = pb.CreateWebhookRequest(request_id=request_id(), webhook=webhook)
+    made = await api.CreateWebhook(request)
+    assert (await api.CreateWebhook(request)).signing_secret == ""
+    secret: str = made.signing_secret
+    return secret
+
+
+async def spend(budgets: Budgets, tenant: Tenant, held: int, cost: int) -> None:
+    router = await budgets.router()
+    key = attempt(tenant)
+    await router.Hold(hold(tenant, held, key))
+    await router.Commit(commit(key, cost))
+
+
+async def test_thresholds_and_overage_are_sent_signed_and_once(postgres_dsn: str, receiver: Receiver) -> None:
+    receiver.refusing = 1
+    async with serving_budget(postgres_dsn, webhook_trusted_hosts=receiver.host) as budgets:
+        api = await budgets.operator()
+        tenant = await make_tenant(api, "Acme")
+        secret = await webhook_of(api, tenant, receiver)
+        await spend(budgets, tenant, DOLLAR * 6 // 10, DOLLAR * 6 // 10)  # 50 % of four budgets
+        await spend(budgets, tenant, DOLLAR * 1 // 10, DOLLAR * 3 // 10)  # 80 % of them, and an overage
+        deliveries = await receiver.until(10)  # four, four, one, and one a second time
+        assert receiver.refusing == 0
+        bodies = [json.loads(delivery.body) for delivery in deliveries]
+        ids = [body["alert_id"] for body in bodies]
+        assert len(set(ids)) == 9
+        kinds = {(body["kind"], body["percent"]) for body in bodies}
+        assert kinds == {("THRESHOLD", 50), ("THRESHOLD", 80), ("OVERAGE", 0)}
+        for delivery in deliveries:
+            given = delivery.headers["turnpike-signature"]
+            at_s = int(given.removeprefix("t=").partition(",")[0])
+            assert given == signature(secret, at_s, delivery.body)
+        overage = next(body for body in bodies if body["kind"] == "OVERAGE")
+        assert "cost $0.30, $0.20 more than was held" in overage["message"]
+        async with asyncio.timeout(20):
+            while True:
+                alerts = (await api.ListAlerts(pb.ListAlertsRequest())).alerts
+                if all(alert.HasField("delivered_at") for alert in alerts):
+                    break
+                await asyncio.sleep(0.1)  # the receiver answered; the mark follows within the same step
+        assert len(alerts) == 9
+        assert len(receiver.received) == 10
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://alerts.example.com/hook",
+        "https://user:password@alerts.example.com/",
+        "https:///hook",
+        "ftp://alerts.example.com/",
+        "https://alerts.example.com:99999/",
+        "https://alerts.example.com/#there",
+        "javascript:alert(1)",
+    ],
+)
+async def test_strange_addresses_are_refused_at_once(postgres_dsn: str, url: str) -> None:
+    async with serving_budget(postgres_dsn) as budgets:
+        api = await budgets.operator()
+        with pytest.raises(RemoteError) as refused:
+            await api.CreateWebhook(
+                pb.CreateWebhookRequest(request_id=request_id(), webhook=pb.Webhook(url=url))
+            )
+        assert refused.value.reason == "INVALID_REQUEST"
+        assert {violation.field for violation in refused.value.violations} == {"webhook.url"}
+
+
+async def test_nothing_inside_our_network_is_reached(receiver: Receiver) -> None:
+    port = receiver.host.partition(":")[2]
+    async with WebhookSender() as sender:
+        for host in ("127.0.0.1", "localhost", "[::1]", "0x7f.1", "[::ffff:127.0.0.1]", "169.254.169.254"):
+            for scheme in ("http", "https"):
+                assert await sender.send(f"{scheme}://{host}:{port}/hook", b"{}", {}) is not None
+    assert receiver.received == []
+
+
+async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
+    async with WebhookSender(frozenset({receiver.host})) as sender:
+        assert await sender.send(f"http://{receiver.host}/away", b"{}", {}) == "status 307"
+        assert await sender.send(f"http://{receiver.host}/hook", b"{}", {}) is None
+    assert len(receiver.received) == 1
