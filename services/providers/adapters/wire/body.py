@@ -90,7 +90,10 @@ def arr(value: object) -> list[Any]:
 
 
 def struct_json(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """A Struct as JSON values; whole numbers become integers again, for `"minimum": 1.0` is refused by some."""
+    """A Struct as JSON values; whole numbers become integers again, for `"minimum": 1.0` is refused by some.
+
+    Keys are in the order of the alphabet: a Struct keeps none, and vendors' prompt caches match on bytes.
+    """
     size = struct.ByteSize()
     if size > SCHEMA_CACHED_BYTES_MAX:
         return _struct(struct)
@@ -103,7 +106,7 @@ def _cached_struct(serialized: bytes) -> dict[str, Any]:
 
 
 def _struct(struct: struct_pb2.Struct) -> dict[str, Any]:
-    return {key: _value(value) for key, value in struct.fields.items()}
+    return {key: _value(value) for key, value in sorted(struct.fields.items())}
 
 
 def _value(value: struct_pb2.Value) -> Any:
