@@ -226,15 +226,18 @@ async def test_chat_completions_are_the_clients_own(client: Client, feature: str
 @pytest.mark.parametrize("stream", [False, True])
 async def test_responses_are_the_clients_own(client: Client, feature: str, stream: bool) -> None:
     asked, catcher = client
+    asking: dict[str, Any] = {
+        "include": ["reasoning.encrypted_content"],
+        **({"stream": True} if stream else {}),
+        **RESPONSES_THEIRS[feature],
+    }
     with pytest.raises(openai.BadRequestError):
         await asked.responses.create(
             model=MODEL,
             max_output_tokens=OUTPUT_TOKENS_MAX,
             safety_identifier="user-1",
             store=False,
-            include=["reasoning.encrypted_content"],
-            **({"stream": True} if stream else {}),
-            **RESPONSES_THEIRS[feature],
+            **asking,
         )
     theirs = catcher.last
     ours = RESPONSES.build(ours_of(feature, stream=stream), CHAT_PROFILE)
