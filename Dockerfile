@@ -15,6 +15,6 @@ COPY --from=build /opt/turnpike /opt/turnpike
 ENV PATH=/opt/turnpike/bin:$PATH PYTHONUNBUFFERED=1 TURNPIKE_STATE_DIR=/var/lib/turnpike
 USER turnpike
 WORKDIR /var/lib/turnpike
-EXPOSE 50051 50052 50053 50054 9464
+EXPOSE 50051-50054 9461-9464
 ENTRYPOINT ["python", "-m"]
 CMD ["services.router"]
