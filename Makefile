@@ -85,10 +85,15 @@ RECORDINGS ?= ../shared/recordings
 replay: $(INSTALLED)  ## Hold the adapters against recorded vendor traffic: make replay RECORDINGS=FOLDER
 	$(BIN)/python -m tests.contract.providers.replay $(RECORDINGS)
 
-chaos: $(INSTALLED)  ## Kill and stop real processes, and look whether the ledger is still right
-	$(PYTEST) -m chaos
+KILLS ?= 300
+SEED ?= 1
+chaos: $(INSTALLED)  ## Kill and stop real processes, and look whether the ledger is still right: KILLS=300 SEED=1
+	$(BIN)/python -m tests.chaos.budget --kills $(KILLS) --seed $(SEED) $(CHAOS)
 
 bench: $(INSTALLED)  ## What a request costs on the whole road, beside a gRPC echo and other gateways
 	$(BIN)/python -m bench.road $(BENCH)
 
-.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench
+bench-budget: $(INSTALLED)  ## Pairs of hold and commit through the budget service: BENCH="--seconds 8"
+	$(BIN)/python -m bench.budget $(BENCH)
+
+.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench bench-budget

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.budget.adapters.postgres.config_store import PostgresConfigStore
+from services.budget.adapters.postgres.connections import Connections
 from services.budget.adapters.postgres.journal import PostgresJournal
 from services.budget.adapters.postgres.ledger_reader import PostgresLedgerReader
 from services.budget.admin_half import open_admin_half
@@ -57,7 +58,8 @@ async def bootstrap(settings: BudgetSettings, runtime: Runtime) -> AsyncIterator
 
 @asynccontextmanager
 async def _replica(settings: BudgetSettings, configs: PostgresConfigStore) -> AsyncIterator[Replica]:
-    journal = PostgresJournal(settings.postgres_dsn, SCHEMA, configs)
+    connections = Connections(settings.postgres_dsn, SCHEMA)
+    journal = PostgresJournal(connections, configs)
     identity = Identity(uuid.uuid4().hex, settings.address)
     replica = Replica(journal, identity, Failpoints(settings.failpoints))
     await replica.start()
@@ -65,7 +67,7 @@ async def _replica(settings: BudgetSettings, configs: PostgresConfigStore) -> As
         yield replica
     finally:
         await replica.close()
-        await journal.close()
+        connections.close()
 
 
 app = App(name="budget", settings=BudgetSettings, bootstrap=bootstrap)

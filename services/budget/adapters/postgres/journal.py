@@ -6,14 +6,13 @@ wrote; whether the batch is true only the store knows, so the owner forgets the 
 nothing was sent.
 """
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
+from services.budget.adapters.postgres.connections import Connections
 from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, TreeDelta
 from services.budget.domain.entries import decoded, text
@@ -21,134 +20,44 @@ from services.budget.domain.operations import AttemptId
 from services.budget.domain.recovery import adopt, apply_limits, holds_in, install_counters, missing_counters
 from services.budget.domain.tree import SETTLED_KEPT, Counter, Draft, Tree, from_us, to_us
 from services.budget.domain.windows import rolling_since
-from services.budget.ports import Claimed, ConfigStore, Doubtful, Fenced, Owned, Refused, StoreDown
+from services.budget.ports import Claimed, ConfigStore, Fenced, Owned, Refused
 
 SECRET_BYTES = 32
 """Of the key that signs a tree's leases."""
-CONNECTIONS_MAX = 8
-"""Trees that can write at the same moment from one replica."""
-CONNECT_TIMEOUT_S = 1.0
-READ_PATIENCE_S = 2.0
-"""A store that takes longer to say what there is does not answer; nothing is lost by not listening any more."""
 WRITE_PATIENCE_S = 30.0
 """What was sent may still become true, so it is waited for, long after its callers were told that nobody knows."""
-STATEMENT_TIMEOUT_MS = 20_000
-LOCK_TIMEOUT_MS = 3_000
-IDLE_IN_TRANSACTION_MS = 1_000
-"""A paused replica must not keep a tree's row locked: its open transaction is ended, which is safe."""
-
-_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.QueryCanceledError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.LockNotAvailableError,
-    ConnectionError,
-    OSError,
-    TimeoutError,
-)
 _REFUSED = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.DataCorruptedError)
 
 
 class PostgresJournal:
     """One replica's way to the store; shared by the owners of all its trees."""
 
-    def __init__(self, dsn: str, schema: str, configs: ConfigStore) -> None:
-        self._dsn = dsn
-        self._schema = schema
+    def __init__(self, connections: Connections, configs: ConfigStore) -> None:
+        self._connections = connections
         self._configs = configs
-        self._pool: asyncpg.Pool[Any] | None = None
-        self._connecting = asyncio.Lock()
-
-    async def close(self) -> None:
-        """Closes all connections; what is under way is over by then."""
-        if self._pool is not None:
-            self._pool.terminate()
-
-    async def answers(self) -> bool:
-        """Whether the store answers now."""
-        try:
-            async with self.connection() as connection:
-                await connection.execute("SELECT 1")
-        except (StoreDown, Doubtful):
-            return False
-        return True
-
-    @asynccontextmanager
-    async def connection(self, patience_s: float = READ_PATIENCE_S) -> AsyncIterator[Any]:
-        """A connection for the length of a block. Raises StoreDown if there is none, Doubtful if it breaks inside.
-
-        After `patience_s` the socket is closed, without a cancel: a commit under way finishes or not.
-        """
-        connection = await self._acquire()
-        giving_up = asyncio.get_running_loop().call_later(patience_s, connection.terminate)
-        broken = True
-        try:
-            yield connection
-            broken = False
-        except _LOST as lost:
-            raise Doubtful(str(lost)) from lost
-        except (Fenced, Refused):
-            broken = False
-            raise
-        finally:
-            giving_up.cancel()
-            assert self._pool is not None
-            if broken and not connection.is_closed():
-                connection.terminate()
-            await self._pool.release(connection)
-
-    async def _acquire(self) -> Any:
-        try:
-            if self._pool is None:
-                async with self._connecting:
-                    if self._pool is None:
-                        self._pool = await asyncio.wait_for(self._open(), 3 * CONNECT_TIMEOUT_S)
-            return await self._pool.acquire(timeout=2 * CONNECT_TIMEOUT_S)
-        except (*_LOST, asyncpg.PostgresError) as down:
-            raise StoreDown(str(down)) from down
-
-    async def _open(self) -> "asyncpg.Pool[Any]":
-        return await asyncpg.create_pool(
-            self._dsn,
-            min_size=1,
-            max_size=CONNECTIONS_MAX,
-            timeout=CONNECT_TIMEOUT_S,
-            max_inactive_connection_lifetime=0,
-            server_settings={
-                "search_path": self._schema,
-                "plan_cache_mode": "force_generic_plan",
-                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                "lock_timeout": str(LOCK_TIMEOUT_MS),
-                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
-                "application_name": "turnpike-budget",
-            },
-        )
 
     # ---- liveness ----------------------------------------------------------------------------------------------------
 
     async def heartbeat(self, replica_id: str, address: str, lease_s: float) -> None:
         """Says that the replica lives for `lease_s` seconds more."""
-        async with self.connection() as connection:
+        async with self._connections.use() as connection:
             await connection.execute(statements()["heartbeat"], replica_id, address, lease_s)
 
     async def forget_dead(self) -> None:
         """Removes replicas that have long been silent."""
-        async with self.connection() as connection:
+        async with self._connections.use() as connection:
             await connection.execute(statements()["forget_dead_replicas"])
 
     async def farewell(self, replica_id: str) -> None:
         """Gives all trees of the replica back."""
-        async with self.connection() as connection:
+        async with self._connections.use() as connection:
             await connection.execute(statements()["farewell"], replica_id)
 
     # ---- ownership ---------------------------------------------------------------------------------------------------
 
     async def claim(self, organisation_id: str, replica_id: str, address: str) -> Claimed | Owned | None:
         """Takes a tree over and reads it, in one transaction; or says who owns it. None: no such organisation."""
-        async with self.connection() as connection:
+        async with self._connections.use() as connection:
             row = None
             async with connection.transaction():
                 row = await connection.fetchrow(statements()["claim"], organisation_id, replica_id, address)
@@ -211,7 +120,7 @@ class PostgresJournal:
         """Reads what others changed since the tree was read. False: another owns it now."""
         tree = claimed.tree
         async with (
-            self.connection() as connection,
+            self._connections.use() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             row = await connection.fetchrow(statements()["tree_state"], claimed.tree_no)
@@ -241,7 +150,7 @@ class PostgresJournal:
 
     async def write(self, claimed: Claimed, draft: Draft) -> int:
         """Makes a batch true; returns the database's time. Raises Fenced, Refused, Doubtful or StoreDown."""
-        async with self.connection(WRITE_PATIENCE_S) as connection:
+        async with self._connections.use(WRITE_PATIENCE_S) as connection:
             try:
                 if draft.is_empty:
                     row = await connection.fetchrow(
@@ -295,7 +204,7 @@ class PostgresJournal:
 
     async def save_checkpoint(self, claimed: Claimed, sequence: int, open_sequences: Sequence[int]) -> None:
         """Remembers what is open at a sequence; only a help for whoever reads the tree next."""
-        async with self.connection() as connection:
+        async with self._connections.use() as connection:
             await connection.execute(
                 statements()["save_checkpoint"], claimed.tree_no, sequence, open_sequences
             )
@@ -305,7 +214,7 @@ class PostgresJournal:
     async def look_up(self, claimed: Claimed, attempts: Sequence[AttemptId]) -> None:
         """Brings what the ledger says of these attempts into memory, as far as it is no longer there."""
         tree = claimed.tree
-        async with self.connection() as connection:
+        async with self._connections.use() as connection:
             rows = await connection.fetch(
                 statements()["entries_of_attempts"],
                 claimed.tree_no,
@@ -321,7 +230,7 @@ class PostgresJournal:
 
     async def look_up_counters(self, claimed: Claimed, numbers: Sequence[int]) -> None:
         """Brings counters of windows that are over into memory, for a correction."""
-        async with self.connection() as connection:
+        async with self._connections.use() as connection:
             rows = await connection.fetch(statements()["counters_by_no"], claimed.tree_no, numbers)
         install_counters(claimed.tree, map(_counter, rows), claimed.tree.now_us)
 

@@ -1,0 +1,247 @@
+"""Replays a ledger from its bytes alone, and says everything that is wrong with it.
+
+It shares no line with the service: what it knows of the ledger is docs/ledger.md. It rebuilds every window and every
+hold entry by entry, and checks at each entry that the chain holds, that nothing is admitted above a limit, that every
+settlement settles an open hold by what the hold had, and at the end that the totals are those that the service shows.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+HOLD, COMMIT, RELEASE, EXTEND, EXPIRE, CORRECT, LIMIT, RERATE, ADJUST, CHECKPOINT = range(1, 11)
+MONEY, TOKENS, REQUESTS, CONCURRENCY = 1, 2, 3, 4
+PROBLEMS_MAX = 50
+
+
+@dataclass
+class Window:
+    budget: str
+    unit: int
+    start: int
+    end: int | None
+    limit: int
+    held: int = 0
+    spent: int = 0
+    overage: int = 0
+    peak: int = 0
+    """Highest held + spent + overage right after an admission."""
+
+    @property
+    def used(self) -> int:
+        return self.held + self.spent + self.overage
+
+
+@dataclass
+class Attempt:
+    sequence: int
+    by_unit: dict[int, tuple[tuple[int, ...], int]]
+    """Unit → (window numbers, what is held)."""
+    amount: int
+    state: str = "open"
+    charged: int = 0
+    unconfirmed: bool = False
+
+
+@dataclass
+class Replay:
+    """The result; `problems` is empty for a sound ledger."""
+
+    problems: list[str] = field(default_factory=list)
+    windows: dict[int, Window] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    kinds: dict[int, int] = field(default_factory=dict)
+    history: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Budget → (sequence, what was left after it) wherever that changed; only where asked for."""
+    overshoot: int = 0
+    """Admissions above a limit."""
+    last_sequence: int = 0
+
+
+def replay(
+    entries: Iterable[tuple[int, bytes, bytes]],
+    *,
+    rolling: Mapping[str, tuple[int, int]] = {},
+    lenient: frozenset[str] = frozenset(),
+    history: bool = False,
+) -> Replay:
+    """Replays (sequence, body, hash) in order. `rolling`: budget → (bucket length in µs, buckets). `lenient`: budgets
+    that let pass."""
+    state = Replay()
+    previous = b""
+    for expected, (sequence, body, hashed) in enumerate(entries, start=1):
+        if sequence != expected:
+            _wrong(state, sequence, f"follows {expected - 1}")
+            break
+        if hashlib.sha256(previous + body).digest() != hashed:
+            _wrong(state, sequence, "its hash is not that of its content after the entry before it")
+        previous = hashed
+        fields = json.loads(body)
+        if fields["n"] != sequence:
+            _wrong(state, sequence, f"says that it is {fields['n']}")
+        state.kinds[fields["k"]] = state.kinds.get(fields["k"], 0) + 1
+        _apply(state, fields, rolling, lenient, history)
+        state.last_sequence = sequence
+        if len(state.problems) >= PROBLEMS_MAX:
+            break
+    return state
+
+
+def compare(state: Replay, counters: Iterable[Mapping[str, int]]) -> list[str]:
+    """What differs between the replayed windows and the service's counters (no, lim, held, spent, overage)."""
+    wrong = []
+    seen = set()
+    for row in counters:
+        seen.add(row["no"])
+        window = state.windows.get(row["no"])
+        if window is None:
+            wrong.append(f"counter {row['no']} is in no entry")
+            continue
+        shown = (row["lim"], row["held"], row["spent"], row["overage"])
+        replayed = (window.limit, window.held, window.spent, window.overage)
+        if shown != replayed:
+            wrong.append(f"counter {row['no']} shows {shown}, the ledger says {replayed}")
+    wrong += [f"window {no} has no counter" for no in state.windows.keys() - seen]
+    open_by_window: dict[int, int] = {}
+    for attempt in state.attempts.values():
+        if attempt.state == "open":
+            for numbers, held in attempt.by_unit.values():
+                for no in numbers:
+                    open_by_window[no] = open_by_window.get(no, 0) + held
+    wrong += [
+        f"window {no} holds {window.held}, its open holds make {open_by_window.get(no, 0)}"
+        for no, window in state.windows.items()
+        if window.held != open_by_window.get(no, 0)
+    ]
+    return wrong
+
+
+def _wrong(state: Replay, sequence: int, what: str) -> None:
+    state.problems.append(f"entry {sequence}: {what}")
+
+
+def _apply(
+    state: Replay,
+    fields: dict[str, Any],
+    rolling: Mapping[str, tuple[int, int]],
+    lenient: frozenset[str],
+    history: bool,
+) -> None:
+    sequence, kind = fields["n"], fields["k"]
+    for no, budget, unit, start, end, limit, known in fields.get("w", ()):
+        window = state.windows.get(no)
+        if known:
+            if window is None or window.budget != budget:
+                _wrong(state, sequence, f"changes the limit of window {no}, which is not there")
+            else:
+                window.limit = limit
+        elif window is not None:
+            _wrong(state, sequence, f"opens window {no} twice")
+        else:
+            state.windows[no] = Window(budget, unit, start, end, limit)
+        if history:
+            _remember(state, sequence, budget, fields["t"], rolling)
+    legs = fields.get("l", ())
+    for unit, numbers, held, spent, overage in legs:
+        for no in numbers:
+            window = state.windows.get(no)
+            if window is None:
+                _wrong(state, sequence, f"moves in window {no}, which is not there")
+                return
+            if window.unit != unit:
+                _wrong(state, sequence, f"counts window {no} in another unit")
+            window.held += held
+            window.spent += spent
+            window.overage += overage
+            if min(window.held, window.spent, window.overage) < 0:
+                _wrong(state, sequence, f"makes a figure of window {no} negative")
+            if kind in (HOLD, EXTEND) and window.budget not in lenient:
+                used = _used(state, window, fields["t"], rolling)
+                window.peak = max(window.peak, used)
+                if used > window.limit:
+                    state.overshoot += 1
+                    _wrong(
+                        state, sequence, f"admits {used} of {window.limit} in window {no} of {window.budget}"
+                    )
+            if history:
+                _remember(state, sequence, window.budget, fields["t"], rolling)
+    if kind in (HOLD, EXTEND, COMMIT, RELEASE, EXPIRE, CORRECT):
+        _attempt(state, fields)
+
+
+def _used(state: Replay, window: Window, now: int, rolling: Mapping[str, tuple[int, int]]) -> int:
+    if window.budget not in rolling:
+        return window.used
+    length, buckets = rolling[window.budget]
+    since = now // length * length - buckets * length
+    return sum(
+        other.used
+        for other in state.windows.values()
+        if other.budget == window.budget and other.start >= since
+    )
+
+
+def _remember(
+    state: Replay, sequence: int, budget: str, now: int, rolling: Mapping[str, tuple[int, int]]
+) -> None:
+    newest = max((w for w in state.windows.values() if w.budget == budget), key=lambda w: w.start)
+    state.history.setdefault(budget, []).append((sequence, newest.limit - _used(state, newest, now, rolling)))
+
+
+def _attempt(state: Replay, fields: dict[str, Any]) -> None:
+    sequence, kind = fields["n"], fields["k"]
+    key = (fields["r"], fields["a"])
+    attempt = state.attempts.get(key)
+    moved = {
+        unit: (tuple(numbers), held, spent, overage) for unit, numbers, held, spent, overage in fields["l"]
+    }
+    if kind == HOLD:
+        if attempt is not None:
+            _wrong(state, sequence, f"holds for {key} twice")
+        by_unit = {unit: (numbers, held) for unit, (numbers, held, _, _) in moved.items()}
+        state.attempts[key] = Attempt(sequence, by_unit, fields["$"])
+        if any(spent or overage for _, _, spent, overage in moved.values()):
+            _wrong(state, sequence, "a hold spends")
+        if MONEY in by_unit and by_unit[MONEY][1] != fields["$"]:
+            _wrong(state, sequence, "holds another amount than it says")
+        return
+    if attempt is None:
+        _wrong(state, sequence, f"is about {key}, which holds nothing")
+        return
+    if kind == EXTEND:
+        if attempt.state != "open":
+            _wrong(state, sequence, f"extends {key}, which is {attempt.state}")
+        attempt.amount += fields["$"]
+        for unit, (numbers, held, _, _) in moved.items():
+            before, amount = attempt.by_unit[unit]
+            if before != numbers:
+                _wrong(state, sequence, "extends in other windows than it holds in")
+            attempt.by_unit[unit] = (before, amount + held)
+        return
+    if kind == CORRECT:
+        if not attempt.unconfirmed:
+            _wrong(state, sequence, f"corrects {key}, which is not unconfirmed")
+        if fields["re"] != attempt.charged or fields["c"] != attempt.charged + fields["$"]:
+            _wrong(state, sequence, "corrects another charge than there was")
+        if MONEY in moved and sum(moved[MONEY][1:]) != fields["$"]:
+            _wrong(state, sequence, "moves another amount than it says")
+        attempt.charged, attempt.unconfirmed = fields["c"], False
+        return
+    if attempt.state != "open":
+        _wrong(state, sequence, f"settles {key}, which is {attempt.state}")
+    for unit, (numbers, held) in attempt.by_unit.items():
+        if unit not in moved or moved[unit][0] != numbers or moved[unit][1] != -held:
+            _wrong(state, sequence, f"gives back other than {held} of unit {unit}")
+            continue
+        _, _, spent, overage = moved[unit]
+        if kind == RELEASE and (spent or overage):
+            _wrong(state, sequence, "a release spends")
+        if kind == EXPIRE and unit != CONCURRENCY and (spent != held or overage):
+            _wrong(state, sequence, "silence is not charged in full")
+        if kind == COMMIT and unit == MONEY and spent + overage != fields["$"]:
+            _wrong(state, sequence, "charges another amount than it says")
+    attempt.state = {COMMIT: "committed", RELEASE: "released", EXPIRE: "expired"}[kind]
+    attempt.charged = 0 if kind == RELEASE else fields["$"]
+    attempt.unconfirmed = bool(fields.get("un", 0))
