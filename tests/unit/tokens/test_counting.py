@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import time
 
 import pytest
@@ -94,3 +96,9 @@ def test_the_byte_bound_bounds_the_counted_one_for_texts() -> None:
 def test_the_byte_bound_refuses_negative_counts() -> None:
     with pytest.raises(ValueError, match="negative"):
         byte_bound(-1)
+
+
+def test_only_the_compiled_part_of_the_vocabulary_is_loaded() -> None:
+    script = "import sys; from services.tokens import warm; warm(); print('bpe_openai.compat' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
