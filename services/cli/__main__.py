@@ -7,6 +7,9 @@ import click
 # Where each command is. It is imported when it is used: `turnpike ask` must not wait for what `turnpike route` needs.
 COMMANDS = {
     "ask": "services.cli.ask:ask",
+    "budget": "services.cli.budget:budget",
+    "keys": "services.cli.keys:keys",
+    "ledger": "services.cli.ledger:ledger",
     "reset": "services.cli.reset:reset",
     "route": "services.cli.route:route",
     "simulate": "services.cli.simulate:simulate",

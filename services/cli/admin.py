@@ -1,0 +1,223 @@
+"""What the commands for admins share: whom they call as whom, and how they show what they get."""
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import update_wrapper
+from typing import Any, TypeVar
+
+import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.chassis.channel import Remote, connect
+from services.cli.local_stack import LocalStack
+from services.cli.words import amount, moment
+from services.kernel.errors import TurnpikeError
+from services.kernel.money import Money
+from services.local.state import StateFolder, default_folder
+from turnpike.budget.v1 import entities_pb2
+from turnpike.budget.v1.budget_admin_pb2_grpc import BudgetAdminServiceStub
+from turnpike.common.v1 import error_pb2
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CALL_TIMEOUT_S = 30.0
+WALK_TIMEOUT_S = 600.0  # a walk along a long ledger, or a report over it
+PAGE_SIZE = 1000
+
+_DURATION = re.compile(r"(\d+)\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whom to call, as whom, and how to show the answers."""
+
+    address: str
+    token: str = field(repr=False)
+    as_json: bool
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator["AdminApi"]:
+        """The admin service."""
+        async with connect("budget", self.address, token=self.token) as remote:
+            yield AdminApi(remote, BudgetAdminServiceStub(remote.channel))
+
+
+@dataclass(frozen=True, slots=True)
+class AdminApi:
+    """The admin service by the names of its RPCs."""
+
+    remote: Remote
+    stub: BudgetAdminServiceStub
+
+    async def call(self, method: str, request: Any, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """One call. A request that has a `request_id` and none in it gets one: the command happens once."""
+        if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
+            request.request_id = f"cli-{secrets.token_hex(12)}"
+        return await self.remote.unary(getattr(self.stub, method), request, timeout_s=timeout_s)
+
+    def watch(self, method: str, request: Any) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+        """The answers of a stream, for the length of a block."""
+        stream: Any = getattr(self.stub, method)
+        return self.remote.stream(stream, request)
+
+    async def pages(self, method: str, request: Any, items: str, most: int | None) -> list[Any]:
+        """All items of a list, at most `most` of them."""
+        found: list[Any] = []
+        while True:
+            request.page_size = min(PAGE_SIZE, most - len(found)) if most else PAGE_SIZE
+            answer = await self.call(method, request)
+            found += getattr(answer, items)
+            if not answer.next_page_token or (most and len(found) >= most):
+                return found
+            request.page_token = answer.next_page_token
+
+
+def admin_command(command: Command) -> Command:
+    """Makes an async function whose first parameter is an Access a command with the options for one."""
+
+    def run(address: str | None, token: str | None, as_json: bool, *arguments: Any, **options: Any) -> None:
+        try:
+            asyncio.run(command(_access(address, token, as_json), *arguments, **options))
+        except TurnpikeError as refused:
+            raise click.ClickException(refused.message) from refused
+
+    run = click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs.")(run)
+    run = click.option(
+        "--token",
+        envvar="TURNPIKE_ADMIN_TOKEN",
+        help="Admin token.  [default: the local stack's; better by TURNPIKE_ADMIN_TOKEN]",
+    )(run)
+    run = click.option(
+        "--address",
+        envvar="TURNPIKE_BUDGET_ADDRESS",
+        help="Budget service, as host:port.  [default: the local stack's]",
+    )(run)
+    run.__click_params__ = [*run.__click_params__, *getattr(command, "__click_params__", [])]  # type: ignore[attr-defined]
+    params = run.__click_params__  # type: ignore[attr-defined]
+    update_wrapper(run, command)
+    run.__click_params__ = params  # type: ignore[attr-defined]
+    return run  # type: ignore[return-value]
+
+
+def _access(address: str | None, token: str | None, as_json: bool) -> Access:
+    if not (address and token):
+        local = LocalStack.of(StateFolder(default_folder()))
+        if local is None:
+            raise click.UsageError(
+                "no stack was ever started here: give --address and --token, or `turnpike up` first"
+            )
+        address, token = address or local.budget, token or local.operator
+    return Access(address, token, as_json)
+
+
+# ---- showing ---------------------------------------------------------------------------------------------------------
+Column = tuple[str, Callable[[Any], str]]
+"""A heading, and what it shows of an item. Headings that begin with `>` are of figures, to the right."""
+
+
+def show(access: Access, items: Sequence[Message], columns: Sequence[Column]) -> None:
+    """Items as a table, or as JSON lines."""
+    if access.as_json:
+        for item in items:
+            click.echo(json.dumps(document(item), ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, _ in columns:
+        right = heading.startswith(">")
+        table.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    for item in items:
+        table.add_row(*(Text(value(item)) for _, value in columns))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 240  # a file or a pipe is as wide as it takes
+    console.print(table)
+
+
+def show_one(access: Access, item: Message, fields: Iterable[tuple[str, str]]) -> None:
+    """One item as labelled lines, or as a JSON object."""
+    if access.as_json:
+        click.echo(json.dumps(document(item), ensure_ascii=False))
+        return
+    table = Table.grid(padding=(0, 2))
+    for label, text in fields:
+        table.add_row(Text(label, style="bold"), Text(text))
+    Console().print(table)
+
+
+def document(item: Message) -> dict[str, Any]:
+    """A message as JSON, with its fields named as the contract names them."""
+    shown: dict[str, Any] = MessageToDict(
+        item, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return shown
+
+
+def secret_shown(access: Access, item: Message, what: str, secret: str) -> None:
+    """What was made, and its secret on standard output: alone, so that it can be caught."""
+    if access.as_json:
+        click.echo(json.dumps({**document(item), "secret": secret}, ensure_ascii=False))
+        return
+    click.echo(f"{what} Its secret is shown this once:", err=True)
+    click.echo(secret)
+
+
+def state_of(item: Any) -> str:
+    """The state in a word."""
+    return entities_pb2.EntityState.Name(item.state).removeprefix("ENTITY_STATE_").lower()
+
+
+def when(item: Any, name: str) -> str:
+    """A time of an item; empty if it is absent."""
+    return moment(getattr(item, name).ToDatetime(tzinfo=UTC)) if item.HasField(name) else ""
+
+
+def figure(budget: Any, value: int) -> str:
+    """An amount in a budget's unit."""
+    return amount(value, budget.unit)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+def limit_of(text: str, unit: "error_pb2.BudgetUnit.ValueType") -> int:
+    """A limit as people write it: dollars for money, a whole number for everything else."""
+    try:
+        if unit == error_pb2.BUDGET_UNIT_MONEY:
+            return Money.parse(text.removeprefix("$")).nanos
+        return int(text.replace("_", "").replace(",", ""))
+    except ValueError as error:
+        raise click.BadParameter(f"{text}: {error}") from error
+
+
+def duration_of(text: str) -> timedelta:
+    """`90m`, `48h`, `7d`."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None:
+        raise click.BadParameter(f"{text}: is no duration such as 90m, 48h or 7d")
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def time_of(text: str) -> datetime:
+    """An ISO 8601 time or date; UTC unless it says otherwise."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text}: is no time such as 2026-01-31 or 2026-01-31T12:00Z") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def stamp(time: datetime) -> Timestamp:
+    """A time for the wire."""
+    value = Timestamp()
+    value.FromDatetime(time)
+    return value
