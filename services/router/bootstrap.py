@@ -3,31 +3,41 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+from services.access import AdminTokens, look_up_by
 from services.chassis import tasks
 from services.chassis.app import App, Runtime
 from services.chassis.channel import connect
+from services.chassis.postgres import open_database
 from services.chassis.server import Registration
 from services.kernel.clock import SystemClock
 from services.router.adapters.budget import open_holds
 from services.router.adapters.catalogue import CatalogueWatch, HealthWatch
 from services.router.adapters.decisions import Decisions
 from services.router.adapters.directory import DirectoryWatch, KeyAuthenticator
+from services.router.adapters.policies import BookWatch, PostgresPolicies
 from services.router.adapters.providers import open_models
+from services.router.admin_servicer import RouterAdminServicer
 from services.router.domain.catalogue import Catalogue
 from services.router.domain.estimates import CataloguePriors, TaskProbabilities
 from services.router.domain.features import Features, Wishes
+from services.router.domain.policy import Policy
 from services.router.domain.world import World
 from services.router.servicer import RouterServicer
 from services.router.settings import RouterSettings
+from services.router.use_cases.administer import Administer, book_of
 from services.router.use_cases.application import Application
 from services.router.use_cases.asking import Tools
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.observe import Observer
 from services.router.use_cases.route import Router
 from services.router.use_cases.settle import Settlements
+from turnpike.router.v1.router_admin_pb2_grpc import add_RouterAdminServiceServicer_to_server
 from turnpike.router.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
+
+SQL = Path(__file__).parent / "sql"
 
 DECISIONS_SENT_WITHIN_S = 5.0
 """How long stopping waits for analytics to take the last records."""
@@ -48,6 +58,9 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
             analytics = await stack.enter_async_context(
                 connect("analytics", settings.analytics_address, token=token)
             )
+        database = await stack.enter_async_context(
+            open_database(settings.postgres_dsn, schema="router", folder=SQL)
+        )
         holds, holds_stream = await stack.enter_async_context(open_holds(budget))
         models, models_stream = await stack.enter_async_context(open_models(providers))
 
@@ -66,6 +79,10 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
                 endpoint.endpoint_id for model in catalogue.models.values() for endpoint in model.endpoints
             )
 
+        policies = PostgresPolicies(database)
+        documents: dict[tuple[str, int], Policy] = {}
+        book = BookWatch(policies, lambda stored: world.take_policies(book_of(stored, documents)))
+        await book.refresh()
         directory = DirectoryWatch(budget, world.directory, clock)
         catalogue = CatalogueWatch(providers, take_catalogue)
         health = HealthWatch(providers, observer.take_health)
@@ -74,6 +91,7 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
             directory=directory.run(),
             catalogue=catalogue.run(),
             health=health.run(),
+            policies=book.run(),
             statistics=observer.run(),
             leases=leases.run(),
         )
@@ -88,10 +106,18 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         async def providers_answer() -> bool:
             return models_stream.connected and catalogue.ready.is_set()
 
+        runtime.health.component("postgres", database.answers, critical=False)
         runtime.health.component("budget", budget_answers, critical=True)
         runtime.health.component("providers", providers_answer, critical=True)
         keys = KeyAuthenticator(world.directory, clock, fresh=lambda: directory.fresh, ask=directory.ask)
-        yield [Registration(add_RouterServiceServicer_to_server, RouterServicer(application), keys)]
+        admins = AdminTokens(look_up_by(budget))
+        administer = Administer(policies, world, book.refresh)
+        yield [
+            Registration(add_RouterServiceServicer_to_server, RouterServicer(application), keys),
+            Registration(
+                add_RouterAdminServiceServicer_to_server, RouterAdminServicer(administer, clock), admins
+            ),
+        ]
 
 
 async def _in_background(stack: AsyncExitStack, **work: Coroutine[Any, Any, None]) -> None:

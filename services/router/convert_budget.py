@@ -164,7 +164,8 @@ def from_pb_entries(entries: pb.DirectoryEntries) -> Entries:
             for item in entries.organisations
         },
         projects={
-            item.project_id: ProjectFacts(item.data_class, item.capture_content) for item in entries.projects
+            item.project_id: ProjectFacts(item.team_id, item.data_class, item.capture_content)
+            for item in entries.projects
         },
         prices=prices,
     )

@@ -32,6 +32,7 @@ class OrganisationFacts:
 class ProjectFacts:
     """What routing needs to know of a project."""
 
+    team_id: str = ""
     data_class: str = ""
     capture_content: bool = False
 
@@ -91,6 +92,16 @@ class Directory:
         self._prices, self._price_owners = other._prices, other._price_owners
         self.prices_version += 1
         self.revision = revision
+
+    def team_of_project(self, project_id: str) -> str | None:
+        """The team of a project; None: there is no such project."""
+        project = self.projects.get(project_id)
+        return project.team_id if project is not None else None
+
+    def team_of_key(self, key_id: str) -> str | None:
+        """The team of a key, looked for among all: for admins' calls, not for requests."""
+        found = (entry.caller.team_id for entry in self.keys.values() if entry.caller.key_id == key_id)
+        return next(found, None)
 
     def prices_of(self, organisation_id: str) -> list[PriceEntry]:
         """The entries of one organisation's own prices; of the empty id: everybody's."""

@@ -146,6 +146,8 @@ class Policy:
     denied_tasks: frozenset[str] = frozenset()
     """Declared tasks that are refused."""
     declared_task_required: bool = False
+    unreadable: bool = False
+    """True if a stored document cannot be read by this version: requests are refused rather than let pass unruled."""
 
 
 def _stricter(one: float | None, other: float | None) -> float | None:

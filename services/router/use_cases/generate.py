@@ -110,7 +110,8 @@ class Run:
         with tracing.span(
             "route.decide", {names.DECISION_ID: decision_id, names.REQUEST_ID: ask.request_id}
         ) as span:
-            decision = tools.router.decide(ask.subject, _random.getrandbits(62))
+            seed = _random.getrandbits(62)
+            decision = tools.router.decide(ask.subject, seed)
             wishes = ask.subject.wishes
             record = self.record = DecisionRecord(
                 decision_id=decision_id,
@@ -123,6 +124,7 @@ class Run:
                 declared_task=wishes.task,
                 route=wishes.route,
                 data_class=wishes.data_class,
+                shadow_first=tools.router.shadow_first(ask.subject, seed),
                 trace_id=span.trace_id_hex if span.sampled else "",
             )
             tell(span, record)

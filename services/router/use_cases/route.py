@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from services.kernel.clock import Clock
+from services.kernel.errors import TurnpikeError
 from services.router.domain import explain
 from services.router.domain.access import Caller
 from services.router.domain.board import Board
@@ -85,6 +86,17 @@ class Router:
     def decide(self, subject: Subject, seed: int, *, policy: Policy | None = None) -> Decision:
         """The decision, which may have an empty plan (`refusal` says what to answer then)."""
         return decide(self.question(subject, seed, policy=policy))
+
+    def shadow_first(self, subject: Subject, seed: int) -> str:
+        """What the policy in shadow would have chosen; empty: there is none, or it would have refused."""
+        policy = self._world.policies.shadow_for(subject.caller)
+        if policy is None:
+            return ""
+        try:
+            first = self.decide(subject, seed, policy=policy).first
+        except TurnpikeError:
+            return ""
+        return first.name if first is not None else ""
 
     def again(
         self, decision: Decision, headroom: tuple[Headroom, ...], avoid: frozenset[str] = frozenset()
@@ -169,6 +181,8 @@ def headroom_of(shortfall: Shortfall) -> Headroom:
 
 
 def _rules(policy: Policy, wishes: Wishes, data_classes: tuple[str, ...]) -> Rules:
+    if policy.unreadable:
+        raise PolicyDenied(_named(policy), "policy.unreadable", "This version cannot read it; write it anew.")
     if policy.declared_task_required and not wishes.task:
         raise PolicyDenied(_named(policy), "policy.task_required", "Requests must declare their task.")
     if wishes.task and wishes.task in policy.denied_tasks:

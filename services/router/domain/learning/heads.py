@@ -13,9 +13,9 @@ from services.router.domain.learning.text import FloatArray
 UNTOLD = "untold"  # the task of training rows that name none.
 NOISE = 15.0  # ridge strength: the variance of one outcome over that of an effect, found on held-out splits.
 GAIN_SHRINKAGE = 5.0  # κ of a task's gain and of its level.
-STYLE_SCALE = 0.3
+STYLE_SCALE = 0.5
 TOPIC_SCALE = 2.0
-DIFFICULTY_SCALE = 3.0
+DIFFICULTY_SCALE = 1.0
 SLOPE_SCALE = 0.5
 COST_STYLE_SCALE = 1.0
 COST_TOPIC_SCALE = 1.0

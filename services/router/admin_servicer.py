@@ -1,0 +1,147 @@
+"""RouterAdminService: from the wire to the use cases and back."""
+
+from services.kernel.clock import Clock
+from services.kernel.errors import InvalidRequest
+from services.router.convert_admin import (
+    asked_page,
+    change_of,
+    current_admin,
+    from_pb_alias,
+    from_pb_grant,
+    from_pb_policy,
+    page_of,
+    to_pb_alias,
+    to_pb_audit,
+    to_pb_grant,
+    to_pb_policy,
+    to_pb_problem,
+)
+from services.router.domain.policy_document import read_policy
+from services.router.use_cases.administer import Administer
+from turnpike.router.v1 import router_admin_pb2 as pb
+from turnpike.router.v1 import router_admin_pb2_grpc
+
+
+class RouterAdminServicer(router_admin_pb2_grpc.RouterAdminServiceServicer):
+    """What admins call."""
+
+    def __init__(self, administer: Administer, clock: Clock) -> None:
+        self._administer = administer
+        self._clock = clock
+
+    async def PutPolicy(self, request: pb.PutPolicyRequest, context: object) -> pb.PutPolicyResponse:
+        """Writes a new version of a policy."""
+        change = change_of(request, request.request_id, self._clock)
+        policy = await self._administer.put_policy(current_admin(), from_pb_policy(request), change)
+        return pb.PutPolicyResponse(policy=to_pb_policy(policy))
+
+    async def ValidatePolicy(
+        self, request: pb.ValidatePolicyRequest, context: object
+    ) -> pb.ValidatePolicyResponse:
+        """Checks a document."""
+        current_admin()
+        policy, problems = read_policy(request.document_yaml)
+        return pb.ValidatePolicyResponse(
+            valid=policy is not None, problems=[to_pb_problem(problem) for problem in problems]
+        )
+
+    async def ListPolicies(self, request: pb.ListPoliciesRequest, context: object) -> pb.ListPoliciesResponse:
+        """Lists policies in their newest versions."""
+        after, rows = asked_page(request.page_size, request.page_token)
+        found = await self._administer.policies(current_admin(), request.organisation_id, after, rows)
+        page, token = page_of(found, rows, lambda policy: policy.policy_id)
+        return pb.ListPoliciesResponse(
+            policies=[to_pb_policy(policy) for policy in page], next_page_token=token
+        )
+
+    async def ListPolicyVersions(
+        self, request: pb.ListPolicyVersionsRequest, context: object
+    ) -> pb.ListPolicyVersionsResponse:
+        """Lists the versions of a policy."""
+        after, rows = asked_page(request.page_size, request.page_token)
+        if after and not after.isdigit():
+            raise InvalidRequest.of("page_token", "is not the next_page_token of this list")
+        below = int(after) if after else None
+        found = await self._administer.policy_versions(current_admin(), request.policy_id, below, rows)
+        page, token = page_of(found, rows, lambda policy: str(policy.version))
+        return pb.ListPolicyVersionsResponse(
+            versions=[to_pb_policy(policy) for policy in page], next_page_token=token
+        )
+
+    async def RollBackPolicy(
+        self, request: pb.RollBackPolicyRequest, context: object
+    ) -> pb.RollBackPolicyResponse:
+        """Puts an earlier version in force again."""
+        change = change_of(request, request.request_id, self._clock)
+        policy = await self._administer.roll_back(
+            current_admin(), request.policy_id, request.version, request.comment, change
+        )
+        return pb.RollBackPolicyResponse(policy=to_pb_policy(policy))
+
+    async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: object) -> pb.DeletePolicyResponse:
+        """Takes a policy out of force."""
+        change = change_of(request, request.request_id, self._clock)
+        await self._administer.delete_policy(current_admin(), request.policy_id, change)
+        return pb.DeletePolicyResponse()
+
+    async def CreateModelGrant(
+        self, request: pb.CreateModelGrantRequest, context: object
+    ) -> pb.CreateModelGrantResponse:
+        """Allows or denies models."""
+        change = change_of(request, request.request_id, self._clock)
+        grant = from_pb_grant(request.grant, change.at)
+        made = await self._administer.create_grant(current_admin(), grant, change)
+        return pb.CreateModelGrantResponse(grant=to_pb_grant(made))
+
+    async def ListModelGrants(
+        self, request: pb.ListModelGrantsRequest, context: object
+    ) -> pb.ListModelGrantsResponse:
+        """Lists grants."""
+        after, rows = asked_page(request.page_size, request.page_token)
+        found = await self._administer.grants(
+            current_admin(), request.organisation_id, request.subject, after, rows
+        )
+        page, token = page_of(found, rows, lambda grant: grant.grant_id)
+        return pb.ListModelGrantsResponse(
+            grants=[to_pb_grant(grant) for grant in page], next_page_token=token
+        )
+
+    async def DeleteModelGrant(
+        self, request: pb.DeleteModelGrantRequest, context: object
+    ) -> pb.DeleteModelGrantResponse:
+        """Takes a grant back."""
+        change = change_of(request, request.request_id, self._clock)
+        await self._administer.delete_grant(current_admin(), request.grant_id, change)
+        return pb.DeleteModelGrantResponse()
+
+    async def PutAlias(self, request: pb.PutAliasRequest, context: object) -> pb.PutAliasResponse:
+        """Writes an alias."""
+        change = change_of(request, request.request_id, self._clock)
+        alias = await self._administer.put_alias(current_admin(), from_pb_alias(request.alias), change)
+        return pb.PutAliasResponse(alias=to_pb_alias(alias))
+
+    async def ListAliases(self, request: pb.ListAliasesRequest, context: object) -> pb.ListAliasesResponse:
+        """Lists aliases."""
+        after, rows = asked_page(request.page_size, request.page_token)
+        found = await self._administer.aliases(current_admin(), request.organisation_id, after, rows)
+        page, token = page_of(found, rows, lambda alias: alias.alias)
+        return pb.ListAliasesResponse(aliases=[to_pb_alias(alias) for alias in page], next_page_token=token)
+
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: object) -> pb.DeleteAliasResponse:
+        """Removes an alias."""
+        change = change_of(request, request.request_id, self._clock)
+        await self._administer.delete_alias(current_admin(), request.organisation_id, request.alias, change)
+        return pb.DeleteAliasResponse()
+
+    async def ListRouterAuditRecords(
+        self, request: pb.ListRouterAuditRecordsRequest, context: object
+    ) -> pb.ListRouterAuditRecordsResponse:
+        """Lists what admins changed here."""
+        after, rows = asked_page(request.page_size, request.page_token)
+        found = await self._administer.audit(
+            current_admin(), request.organisation_id, request.entity_id, after, rows
+        )
+        page, token = page_of(found, rows, lambda record: record.audit_id)
+        return pb.ListRouterAuditRecordsResponse(
+            audit_records=[to_pb_audit(record) for record in page], next_page_token=token
+        )
