@@ -6,8 +6,9 @@ Invariants: the bound is never below the estimate; time and memory grow at most 
 It is not the vendor's count: hidden prompts change without notice, which is what the bounds' margins are for.
 """
 
-from services.tokens.counting import TokenCount, count_input, count_text, input_bound
-from services.tokens.profiles import EXACT_BYTES_MAX, TokenizerProfile, profile_for, profile_names
+from services.tokens.counting import TokenCount, count_input, count_text, input_bound, input_bounds
+from services.tokens.measure import EXACT_BYTES_MAX
+from services.tokens.profiles import TokenizerProfile, profile_for, profile_names
 from services.tokens.vocabulary import warm
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "count_input",
     "count_text",
     "input_bound",
+    "input_bounds",
     "profile_for",
     "profile_names",
     "warm",

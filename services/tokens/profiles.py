@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-EXACT_BYTES_MAX: Final = 1024 * 1024
-"""Texts of one prompt are encoded up to this many bytes, about 40 ms; of the rest each byte counts as a token."""
-
 BYTES_PER_TOKEN_TYPICAL: Final = 4
 """For the estimate of what is not encoded."""
 
@@ -29,7 +26,7 @@ class TokenizerProfile:
 
     name: str
     encoding: str
-    """The vocabulary that is counted with."""
+    """The vocabulary that is counted with. Empty: none, bytes stand in for tokens."""
     exact: bool = False
     """True if the family's own vocabulary is the one counted with: its texts are counted, not bounded."""
     scale: float = 1.0
@@ -327,12 +324,12 @@ _PROFILES: Final[tuple[TokenizerProfile, ...]] = (
 
 UNKNOWN: Final = TokenizerProfile(
     "bytes",
-    "o200k_base",
-    scale=1.2,
-    scale_max=float("inf"),
-    scale_max_other=float("inf"),
-    schema_scale=1.2,
-    schema_scale_max=float("inf"),
+    "",
+    scale=0.3,
+    scale_max=1.0,
+    scale_max_other=1.0,
+    schema_scale=0.3,
+    schema_scale_max=1.0,
     request=Overhead(20, 256),
     message=Overhead(6, 32),
     tools=Overhead(200, 2_048),

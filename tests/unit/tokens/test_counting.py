@@ -5,7 +5,7 @@ import time
 import pytest
 
 from services.kernel.tokens import byte_bound
-from services.tokens import EXACT_BYTES_MAX, count_input, count_text, input_bound, profile_names
+from services.tokens import EXACT_BYTES_MAX, count_input, count_text, input_bound, input_bounds, profile_names
 from turnpike.common.v1 import content_pb2 as pb
 
 
@@ -49,6 +49,7 @@ def test_the_bound_is_never_below_the_estimate(tokenizer: str) -> None:
     count = count_input(generation_input, tokenizer)
     assert 0 < count.estimate <= count.upper_bound
     assert input_bound(generation_input, tokenizer) == count.upper_bound
+    assert input_bounds(generation_input, ["o200k", tokenizer])[1] == count.upper_bound
 
 
 def test_many_megabytes_take_bounded_time_and_fall_back_to_bytes() -> None:
@@ -96,6 +97,15 @@ def test_the_byte_bound_bounds_the_counted_one_for_texts() -> None:
 def test_the_byte_bound_refuses_negative_counts() -> None:
     with pytest.raises(ValueError, match="negative"):
         byte_bound(-1)
+
+
+def test_counting_by_bytes_loads_no_vocabulary() -> None:
+    script = (
+        "import sys; from services.tokens import count_text; count_text('Hello', 'bytes'); "
+        "print('bpe_openai._bindings' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_only_the_compiled_part_of_the_vocabulary_is_loaded() -> None:
