@@ -22,7 +22,7 @@ AMOUNT_NANOS_MAX = 2**62 - 1
 """Largest single amount that is held or charged, and the largest limit, about 4.6 billion dollars: the sum of two fits
 an int64, so `spent + held` cannot overflow where both are at most a limit."""
 
-_DECIMAL = re.compile(r"([+-]?)(\d{1,10})(?:\.(\d{1,9}))?")
+_DECIMAL = re.compile(r"([+-]?)([0-9]{1,10})(?:\.([0-9]{1,9}))?")
 
 
 class MoneyOutOfRange(ValueError):
