@@ -12,7 +12,7 @@ from services.router.domain import patterns
 from services.router.domain.features import Priority, Strategy, Wishes
 from services.router.domain.policy import ATTEMPTS_MAX
 from services.router.use_cases.application import Request
-from services.tokens import input_bound
+from services.tokens import input_bounds
 from turnpike.common.v1 import content_pb2 as content
 from turnpike.router.v1 import decision_pb2, router_pb2
 
@@ -69,9 +69,7 @@ def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> 
         features=features,
         instructions=sample.system,
         newest=sample.newest,
-        exact_bounds=lambda tokenizers: tuple(
-            input_bound(request.input, tokenizer) for tokenizer in tokenizers
-        ),
+        exact_bounds=lambda tokenizers: input_bounds(request.input, tokenizers),
     )
 
 
