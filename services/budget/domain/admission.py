@@ -59,7 +59,7 @@ def _authorise(tree: Tree, ask: HoldAsk) -> None:
         raise PrincipalDisabled(key.disabled_subject)
     if (terms.team_id, terms.project_id) != (key.team_id, key.project_id):
         raise InvalidRequest.of("terms.principal", f"is not the principal of {key.key_id}")
-    if terms.user_id != key.user_id and not key.may_act_for_users:
+    if config.user_ids.get(terms.user_id, terms.user_id) != key.user_id and not key.may_act_for_users:
         raise PermissionDenied("a key that may act for users")
     if terms.user_id and terms.user_id in config.disabled_users:
         raise PrincipalDisabled(f"user:{terms.user_id}")

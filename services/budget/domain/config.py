@@ -55,9 +55,11 @@ class TreeConfig:
     keys: Mapping[str, KeyInForce] = field(default_factory=dict)
     """By id; those that are revoked must stay for as long as a router may still name them, an hour."""
     disabled_users: frozenset[str] = frozenset()
-    """Users that are suspended or archived."""
+    """Users that are suspended or archived, by id and by pseudonym."""
     active: bool = True
     """False: the organisation is suspended or archived; nothing new is held, what is open may be settled."""
+    user_ids: Mapping[str, str] = field(default_factory=dict)
+    """Ids by the organisation's pseudonyms: a hold may name a user by either, budgets are attached by id."""
 
 
 class ConfigKind(Enum):
@@ -91,3 +93,4 @@ class TreeDelta:
     disabled_users: frozenset[str] | None = None
     active: bool | None = None
     prices: PriceBook | None = None
+    user_ids: Mapping[str, str] | None = None

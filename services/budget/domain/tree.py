@@ -385,6 +385,7 @@ class Tree:
             keys,
             config.disabled_users if delta.disabled_users is None else delta.disabled_users,
             config.active if delta.active is None else delta.active,
+            config.user_ids if delta.user_ids is None else delta.user_ids,
         )
         self._paths.clear()
 
@@ -441,7 +442,7 @@ class Tree:
                 (SubjectKind.TEAM, terms.team_id),
                 (SubjectKind.PROJECT, terms.project_id),
                 (SubjectKind.KEY, terms.key_id),
-                (SubjectKind.USER, terms.user_id),
+                (SubjectKind.USER, self.config.user_ids.get(terms.user_id, terms.user_id)),
             )
             slots = [
                 slot

@@ -15,9 +15,9 @@ JOIN projects USING (project_id)
 JOIN teams ON teams.team_id = keys.team_id
 WHERE keys.organisation_id = $1 AND ($2::text[] IS NULL OR keys.key_id = ANY ($2));
 
--- name: config_disabled_users
--- Users of organisation $1 that are suspended or archived.
-SELECT user_id, external_id FROM users WHERE organisation_id = $1 AND state <> 1;
+-- name: config_users
+-- Users of organisation $1.
+SELECT user_id, external_id, state FROM users WHERE organisation_id = $1;
 
 -- name: config_budgets
 -- Budgets of organisation $1 that are not archived, of them only $2 where that is not null.

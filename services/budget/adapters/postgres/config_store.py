@@ -27,14 +27,16 @@ class PostgresConfigStore:
         organisation = await connection.fetchrow(statements()["config_organisation"], organisation_id)
         if organisation is None:
             return None
+        disabled, user_ids = await self._users(connection, organisation_id)
         return TreeConfig(
             organisation_id=organisation_id,
             revision=revision,
             prices=await self._prices(connection, organisation_id, organisation),
             budgets=await self.budgets(connection, organisation_id, None),
             keys=await self._keys(connection, organisation_id, None),
-            disabled_users=await self._disabled_users(connection, organisation_id),
+            disabled_users=disabled,
             active=organisation["state"] == EntityState.ACTIVE,
+            user_ids=user_ids,
         )
 
     async def load_changes(
@@ -56,14 +58,20 @@ class PostgresConfigStore:
         elif ConfigKind.KEY in ids:
             known = await self._keys(connection, organisation_id, ids[ConfigKind.KEY])
             keys = {key_id: known.get(key_id) for key_id in ids[ConfigKind.KEY]}
-        users, prices = None, None
+        disabled, user_ids, prices = None, None, None
         if everybody or ConfigKind.USER in ids:
-            users = await self._disabled_users(connection, organisation_id)
+            disabled, user_ids = await self._users(connection, organisation_id)
         if everybody or ConfigKind.PRICES in ids:
             prices = await self._prices(connection, organisation_id, organisation)
         active = organisation is not None and organisation["state"] == EntityState.ACTIVE
         return TreeDelta(
-            revision, budgets, keys, disabled_users=users, active=active if everybody else None, prices=prices
+            revision,
+            budgets,
+            keys,
+            disabled_users=disabled,
+            active=active if everybody else None,
+            prices=prices,
+            user_ids=user_ids,
         )
 
     async def budgets(
@@ -95,10 +103,18 @@ class PostgresConfigStore:
         rows = await connection.fetch(statements()["config_keys"], organisation_id, _array(ids))
         return {row["key_id"]: _key(row) for row in rows}
 
-    async def _disabled_users(self, connection: Connection, organisation_id: str) -> frozenset[str]:
-        """By our id and by the tenant's pseudonym: a hold may name a user by either."""
-        rows = await connection.fetch(statements()["config_disabled_users"], organisation_id)
-        return frozenset(name for row in rows for name in (row["user_id"], row["external_id"]))
+    async def _users(
+        self, connection: Connection, organisation_id: str
+    ) -> tuple[frozenset[str], dict[str, str]]:
+        """Disabled users by id and by pseudonym, since a hold may name one by either; and ids by pseudonym."""
+        rows = await connection.fetch(statements()["config_users"], organisation_id)
+        disabled = frozenset(
+            name
+            for row in rows
+            if row["state"] != EntityState.ACTIVE
+            for name in (row["user_id"], row["external_id"])
+        )
+        return disabled, {row["external_id"]: row["user_id"] for row in rows}
 
     async def _prices(
         self, connection: Connection, organisation_id: str, organisation: Mapping[str, Any]
