@@ -63,7 +63,7 @@ async def _run(state: StateFolder, console: Console, *, demo: bool, once: bool) 
     _say(console, f"[dim]state in {state.path}[/]")
     for note in stack.notes:
         _say(console, f"[yellow]·[/] {note}")
-    supervisor = Supervisor(state, stack.stages, ConsoleReporter(console))
+    supervisor = Supervisor(state, stack.components, ConsoleReporter(console), stack.kept_ports.release)
     try:
         if not await _unless(stop, supervisor.start()) or not await _unless(stop, _set_prices(state, stack)):
             return 0

@@ -32,6 +32,11 @@ class Component(Protocol):
         ...
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of those that must serve before it is started; such as are no part of the stack do not count."""
+        ...
+
+    @property
     def pause_min_s(self) -> float:
         """How long to wait after its death before it is started again; longer while it keeps dying."""
         ...
@@ -49,6 +54,7 @@ class PostgresComponent:
     """The database."""
 
     name = "postgres"
+    needs = ()
     pause_min_s = PAUSE_MIN_S
 
     def __init__(self, postgres: LocalPostgres) -> None:
@@ -69,6 +75,7 @@ class RedisComponent:
     """The store of what may be lost."""
 
     name = "redis"
+    needs = ()
     pause_min_s = PAUSE_MIN_S
 
     def __init__(self, redis: LocalRedis) -> None:
@@ -95,6 +102,7 @@ class PythonComponent:
         module: str,
         *,
         about: str,
+        needs: tuple[str, ...] = (),
         arguments: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
         stop_timeout_s: float = SERVICE_STOP_TIMEOUT_S,
@@ -104,6 +112,7 @@ class PythonComponent:
         self._name = name
         self._module = module
         self._about = about
+        self._needs = needs
         self._arguments = arguments
         self._environment = dict(environment or {})
         self._stop_timeout_s = stop_timeout_s
@@ -116,6 +125,10 @@ class PythonComponent:
     @property
     def about(self) -> str:
         return self._about
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self._needs
 
     @property
     def pause_min_s(self) -> float:

@@ -5,13 +5,13 @@ Without a Redis anywhere the services use their in-process adapters; without the
 runs with the vendors whose keys are in the environment. Both are said, not hidden.
 """
 
-import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.local import model_server, ports, redis
 from services.local.component import Component, PostgresComponent, PythonComponent, RedisComponent
+from services.local.ports import KeptPorts
 from services.local.postgres import LocalPostgres
 from services.local.state import StateFolder
 
@@ -27,9 +27,14 @@ DEFAULT_PORTS = {
     "model-economy": 50072,
 }
 KEY_SECRET = "demo-key"  # the tenant's key that `turnpike ask` uses unless told otherwise
-# In the order they need each other; the two in the middle start side by side.
-SERVICE_STAGES = (("budget",), ("providers", "analytics"), ("router",))
-SERVICES = tuple(name for stage in SERVICE_STAGES for name in stage)
+# Each service, and what must serve before it starts.
+SERVICE_NEEDS = {
+    "budget": ("postgres",),
+    "providers": ("postgres", "redis"),
+    "analytics": ("postgres", "budget"),
+    "router": ("postgres", "redis", "budget", "providers"),
+}
+SERVICES = tuple(SERVICE_NEEDS)
 MODELS = ("model-express", "model-economy")
 MODEL_SECRET = "model-server-key"
 ENDPOINTS_VARIABLE = "TURNPIKE_ENDPOINTS_FILE"
@@ -44,8 +49,9 @@ ECONOMY_TOKENS_PER_SECOND = 20  # about a quarter of what one core gives at full
 class Stack:
     """What to start, where it will serve, and what people should know of it."""
 
-    stages: tuple[tuple[Component, ...], ...]
+    components: tuple[Component, ...]
     ports: Mapping[str, int]
+    kept_ports: KeptPorts
     notes: tuple[str, ...] = field(default=())
 
     def address(self, name: str) -> str:
@@ -53,23 +59,16 @@ class Stack:
         return f"{ports.LOOPBACK}:{self.ports[name]}"
 
 
-def choose_ports(state: StateFolder, taken_by_us: frozenset[int] = frozenset()) -> dict[str, int]:
-    """Return a port for every component: the one of last time, else the documented one, else any that is free."""
-    kept = state.read("ports.json")
-    chosen: dict[str, int] = {}
-    used = set(taken_by_us)
-    for name, default in DEFAULT_PORTS.items():
-        last = kept.get(name)
-        wishes = [last] if isinstance(last, int) else []
-        for port in (*wishes, default):
-            if port not in used and ports.is_free(port):
-                break
-        else:
-            port = ports.any_free()
-        chosen[name] = port
-        used.add(port)
+def keep_ports(state: StateFolder) -> tuple[dict[str, int], KeptPorts]:
+    """Keep a port for every component: the one of last time, else the documented one, else any that is free."""
+    last = state.read("ports.json")
+    kept = KeptPorts()
+    chosen = {
+        name: kept.keep(name, [port for port in (last.get(name), default) if isinstance(port, int)])
+        for name, default in DEFAULT_PORTS.items()
+    }
     state.write("ports.json", chosen)
-    return chosen
+    return chosen, kept
 
 
 def address_of(state: StateFolder, name: str) -> str | None:
@@ -80,7 +79,7 @@ def address_of(state: StateFolder, name: str) -> str | None:
 
 def compose(state: StateFolder, environment: Mapping[str, str] = os.environ) -> Stack:
     """Decide what to start in `state` under `environment`. Starts nothing, but picks ports and makes secrets."""
-    chosen = choose_ports(state)
+    chosen, kept = keep_ports(state)
     notes: list[str] = []
     told: dict[str, str] = {}
     stores: list[Component] = []
@@ -110,7 +109,7 @@ def compose(state: StateFolder, environment: Mapping[str, str] = os.environ) -> 
     if models:
         told |= _endpoints(state, chosen, environment, notes)
     services = _services(state, chosen, told | _identities(state))
-    return Stack(stages=(tuple(stores + models), *services), ports=chosen, notes=tuple(notes))
+    return Stack((*stores, *models, *services), chosen, kept, tuple(notes))
 
 
 def _endpoints(
@@ -150,10 +149,8 @@ def _identities(state: StateFolder) -> dict[str, str]:
     return {"TURNPIKE_SERVICE_TOKENS": ",".join(tokens)}
 
 
-def _services(
-    state: StateFolder, chosen: Mapping[str, int], told: Mapping[str, str]
-) -> list[tuple[Component, ...]]:
-    """Return the services in stages, each told where the others are."""
+def _services(state: StateFolder, chosen: Mapping[str, int], told: Mapping[str, str]) -> list[Component]:
+    """Return the services, each told where the others are."""
     addresses = {f"TURNPIKE_{name.upper()}_ADDRESS": f"{ports.LOOPBACK}:{chosen[name]}" for name in SERVICES}
     own: dict[str, dict[str, str]] = {
         "budget": {
@@ -171,12 +168,16 @@ def _services(
             "TURNPIKE_LISTEN": listen,
             "TURNPIKE_SERVICE_TOKEN": state.secret(f"{name}-token", "tps_"),
         }
-        return PythonComponent(state, name, f"services.{name}", about=listen, environment=environment)
+        return PythonComponent(
+            state,
+            name,
+            f"services.{name}",
+            about=listen,
+            needs=SERVICE_NEEDS[name],
+            environment=environment,
+        )
 
-    return [
-        tuple(component(name) for name in stage if importlib.util.find_spec(f"services.{name}.__main__"))
-        for stage in SERVICE_STAGES
-    ]
+    return [component(name) for name in SERVICES]
 
 
 def _models(state: StateFolder, chosen: Mapping[str, int], notes: list[str]) -> list[Component]:

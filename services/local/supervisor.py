@@ -1,16 +1,17 @@
-"""Starts the stack's components in order, keeps them alive, and stops them in reverse.
+"""Starts the stack's components as soon as what they need serves, keeps them alive, and stops them in reverse.
 
-Every component has a keeper: it starts the child, waits until it serves, waits for its death, and starts it again
-after a pause that doubles while it keeps dying. A component that cannot serve at the stack's start ends the start
-with what its log says. Our own death takes the children along (see `tether.py`); should one survive even that, its
-footprint in the state folder lets the next start end it first.
+Every component has a keeper: it waits for what the component needs, starts the child, waits until it serves, waits for
+its death, and starts it again after a pause that doubles while it keeps dying. A component that cannot serve at the
+stack's start ends the start with what its log says. Our own death takes the children along (see `tether.py`); should
+one survive even that, its footprint in the state folder lets the next start end it first.
 """
 
 import asyncio
 import json
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Protocol
 
@@ -19,9 +20,8 @@ from services.local.component import Component
 from services.local.state import StateFolder
 
 READY_TIMEOUT_S = 120.0  # Postgres replaying a gigabyte of log on a slow disk; everything else takes seconds
-FIRST_ATTEMPTS = (
-    3  # at the stack's start: a port snatched in between deserves another try, a broken setup does not
-)
+# At the stack's start: what came a moment too early deserves another try, a broken setup does not.
+FIRST_ATTEMPTS = 3
 PAUSE_MAX_S = 10.0  # or the component's own least pause, if that is longer
 STEADY_S = 20.0  # who served this long starts with a short pause again
 POLL_S = 0.02  # readiness is a file or an answer; nothing announces it
@@ -50,23 +50,34 @@ class Reporter(Protocol):
 
 
 class Supervisor:
-    """Runs `stages` one after the other; what is in one stage starts and stops side by side.
+    """Runs `components`, each named once, none before those that it needs.
 
-    Call it from the main thread; `stop` it whatever became of `start`.
+    `release` is called with a component's name right before its start, to free what was kept for it. Call all this
+    from the main thread; `stop` it whatever became of `start`.
     """
 
-    def __init__(self, state: StateFolder, stages: Sequence[Sequence[Component]], reporter: Reporter) -> None:
+    def __init__(
+        self,
+        state: StateFolder,
+        components: Sequence[Component],
+        reporter: Reporter,
+        release: Callable[[str], None] = lambda _name: None,
+    ) -> None:
         self._state = state
-        self._stages = stages
+        self._components = {component.name: component for component in components}
         self._reporter = reporter
+        self._release = release
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, Child] = {}
 
     async def start(self) -> None:
         """Start everything; return when all of it serves. Raises ComponentFailed at the first that does not."""
         await asyncio.to_thread(self._end_leftovers)
-        for stage in self._stages:
-            await self._start(stage)
+        new = asyncio.get_running_loop().create_future
+        serving: dict[str, asyncio.Future[None]] = {name: new() for name in self._components}
+        for name, component in self._components.items():
+            self._keepers[name] = asyncio.create_task(self._keep(component, serving))
+        await asyncio.gather(*serving.values())
 
     def pid(self, name: str) -> int | None:
         """Return the process id of a component's present run, or None between two runs."""
@@ -74,17 +85,24 @@ class Supervisor:
         return child.pid if child else None
 
     async def stop(self) -> None:
-        """Stop everything, last started first. A second call does nothing."""
-        for stage in reversed(self._stages):
-            await asyncio.gather(*(self._stop(component) for component in stage))
+        """Stop everything, nothing before what needs it. A second call does nothing."""
+        stopping: dict[str, asyncio.Task[None]] = {}
+        for name in reversed(self._in_order()):
+            users = [
+                stopping[user] for user, component in self._components.items() if name in component.needs
+            ]
+            stopping[name] = asyncio.create_task(self._stop(self._components[name], users))
+        await asyncio.gather(*stopping.values())
 
-    async def _start(self, stage: Sequence[Component]) -> None:
-        serving = [asyncio.get_running_loop().create_future() for _ in stage]
-        for component, future in zip(stage, serving, strict=True):
-            self._keepers[component.name] = asyncio.create_task(self._keep(component, future))
-        await asyncio.gather(*serving)
+    def _in_order(self) -> list[str]:
+        """Return the names so that each comes after what it needs."""
+        needs = {name: set(component.needs) for name, component in self._components.items()}
+        return [name for name in TopologicalSorter(needs).static_order() if name in needs]
 
-    async def _stop(self, component: Component) -> None:
+    async def _stop(self, component: Component, users: Sequence["asyncio.Task[None]"]) -> None:
+        """Stop a component once its `users` have stopped; never start it again."""
+        if users:
+            await asyncio.wait(users)
         keeper = self._keepers.pop(component.name, None)
         if keeper is None:
             return
@@ -96,8 +114,13 @@ class Supervisor:
             self._reporter.stopped(component)
         self._footprint(component).unlink(missing_ok=True)
 
-    async def _keep(self, component: Component, serving: "asyncio.Future[None]") -> None:
-        """Keep one component alive; `serving` is set at its first readiness, or fails with the start."""
+    async def _keep(self, component: Component, everybody: "Mapping[str, asyncio.Future[None]]") -> None:
+        """Keep one component alive; its future is set at its first readiness, or fails with the start."""
+        serving = everybody[component.name]
+        # Shielded: stopping this keeper must not cancel what others wait for, too.
+        await asyncio.gather(
+            *(asyncio.shield(everybody[name]) for name in component.needs if name in everybody)
+        )
         pause_s = component.pause_min_s
         attempts = 0
         while True:
@@ -128,6 +151,7 @@ class Supervisor:
 
     async def _launch(self, component: Component) -> Child:
         spec = await asyncio.to_thread(component.prepare)
+        self._release(component.name)
         child = await Child.start(spec)
         self._children[component.name] = child
         Footprint.of(child.pid, spec.death_signal).save(self._footprint(component))

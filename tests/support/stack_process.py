@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from services.local.child import Footprint
+from services.local.ports import any_free
+from services.local.stack import DEFAULT_PORTS
+from services.local.state import StateFolder
 
 PATIENCE_S = 45.0  # generous: the machine may be busy with other tests
 POLL_S = 0.02
@@ -82,6 +85,9 @@ class StackProcess:
 @contextlib.contextmanager
 def stack(state: Path, *arguments: str, **environment: str) -> Iterator[StackProcess]:
     """Run `turnpike up` with `arguments` for a block; whatever the block does to it, nothing is left of it."""
+    # Ports of its own, not the documented ones: other stacks may run on this machine.
+    folder = StateFolder(state)
+    folder.write("ports.json", {name: any_free() for name in DEFAULT_PORTS} | folder.read("ports.json"))
     output = state.parent / f"{state.name}.out"
     inherited = {
         name: value

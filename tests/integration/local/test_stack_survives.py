@@ -15,7 +15,6 @@ import pytest
 
 from services.local import ports
 from services.local.postgres import LocalPostgres
-from services.local.stack import DEFAULT_PORTS
 from services.local.state import StateFolder
 from tests.support.stack_process import StackProcess, stack, until
 
@@ -131,18 +130,18 @@ def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
         assert process.process.wait(60) == 0
 
 
-def test_taken_ports_are_avoided_and_kept(tmp_path: Path) -> None:
+def test_a_taken_port_is_avoided_and_the_choice_kept(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with socket.socket() as squatter:
-        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if ports.is_free(DEFAULT_PORTS["postgres"]):
-            squatter.bind((ports.LOOPBACK, DEFAULT_PORTS["postgres"]))
-            squatter.listen(1)
+        squatter.bind((ports.LOOPBACK, 0))
+        squatter.listen(1)
+        taken = squatter.getsockname()[1]
+        StateFolder(state).write("ports.json", {"postgres": taken})
         with stack(state) as first:
             first.wait_for("^ready")
             chosen = StateFolder(state).read("ports.json")
-            assert chosen["postgres"] != DEFAULT_PORTS["postgres"]
+            assert chosen["postgres"] != taken
             assert asyncio.run(query(state, "select 1")) == 1
     with stack(state) as second:
         second.wait_for("^ready")
-        assert StateFolder(state).read("ports.json")["postgres"] == chosen["postgres"]
+        assert StateFolder(state).read("ports.json") == chosen
