@@ -262,7 +262,9 @@ class ChatLines:
         """The answer's end. Raises AttemptError."""
         last: list[ChoiceDelta] = []
         if not self.complete:
-            self._take_all([self._lines.flush()], last)
+            line = self._lines.flush()
+            if line.rstrip().endswith(b"}"):  # else it broke off within: truncated, and not wrong
+                self._take_all([line], last)
         error = self._error
         if error is None and not self.complete:
             error = truncated()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from services.providers.adapters.wire.body import decode
+
 LINE_BYTES_MAX: Final = 8 << 20
 """The longest line that is kept. Inline images come in single lines of a few megabytes; ten would be abuse."""
 
@@ -29,6 +31,11 @@ class LineDecoder:
         self._pieces: list[bytes] = []
         self._pieces_bytes = 0
         self._swallow_newline = False
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing of an unfinished line is kept."""
+        return not self._pieces and not self._swallow_newline
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes, without their ends. Raises LineTooLong."""
@@ -76,6 +83,16 @@ class Event:
     data: bytes
 
 
+def _is_whole(data: bytes) -> bool:
+    if data.strip() == b"[DONE]":
+        return True
+    try:
+        decode(data)
+    except ValueError:
+        return False
+    return True
+
+
 class SseDecoder:
     """Events from bytes. Comments, ids and retry hints are passed over."""
 
@@ -88,12 +105,26 @@ class SseDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes. Raises LineTooLong."""
+        if (
+            data.endswith(b"\n\n")
+            and data.startswith(b"data: ")
+            and data.count(b"\n") == 2
+            and b"\r" not in data
+            and self._lines.idle
+            and not self._data
+        ):
+            # One whole event in one read, as vendors send their tokens.
+            name, self._name = self._name, ""
+            return [Event(name, data[6:-2])]
         return self._events(self._lines.feed(data))
 
     def flush(self) -> list[Event]:
-        """What an ending stream leaves: the last event, even if the blank line after it never came."""
+        """What an ending stream leaves: the last event, even if the blank line after it never came.
+
+        One that broke off within its JSON is left out: such a stream is truncated, and not wrong.
+        """
         rest = self._lines.flush()
-        return self._events([rest, b""] if rest else [b""])
+        return [event for event in self._events([rest, b""] if rest else [b""]) if _is_whole(event.data)]
 
     def _events(self, lines: list[bytes]) -> list[Event]:
         events: list[Event] = []
