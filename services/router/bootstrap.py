@@ -19,6 +19,7 @@ from services.router.adapters.decisions import Decisions
 from services.router.adapters.directory import DirectoryWatch, KeyAuthenticator
 from services.router.adapters.policies import BookWatch, PostgresPolicies
 from services.router.adapters.providers import open_models
+from services.router.adapters.requests import PostgresOutcomes
 from services.router.admin_servicer import RouterAdminServicer
 from services.router.domain.catalogue import Catalogue
 from services.router.domain.estimates import CataloguePriors, TaskProbabilities
@@ -32,6 +33,7 @@ from services.router.use_cases.application import Application
 from services.router.use_cases.asking import Tools
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.observe import Observer
+from services.router.use_cases.repeats import Repeats
 from services.router.use_cases.route import Router
 from services.router.use_cases.settle import Settlements
 from turnpike.router.v1.router_admin_pb2_grpc import add_RouterAdminServiceServicer_to_server
@@ -98,7 +100,10 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
 
         router = Router(world, CataloguePriors(), clock)
         tools = Tools(router, holds, models, settlements, leases, decisions, observer, clock)
-        application = Application(world, tools, _unknown, deadline_s=settings.deadline_s)
+        outcomes = PostgresOutcomes(database, settings.answers_key)
+        await _in_background(stack, outcomes=outcomes.run())
+        repeats = Repeats(outcomes, holds, clock)
+        application = Application(world, tools, repeats, _unknown, deadline_s=settings.deadline_s)
 
         async def budget_answers() -> bool:
             return holds_stream.connected and directory.fresh

@@ -24,9 +24,10 @@ from turnpike.router.v1 import router_pb2 as pb
 BUDGETS_TOLD_MAX = 3
 
 
-def to_pb_response(run: Run, last: Event) -> pb.GenerateResponse:
-    """The whole answer, from the last event of a run."""
-    assert isinstance(last, Finished)
+def to_pb_response(run: Run, last: Event) -> pb.GenerateResponse | None:
+    """The whole answer, from the last event of a run; None of any other."""
+    if not isinstance(last, Finished):
+        return None
     return pb.GenerateResponse(choices=last.answer.choices, outcome=to_pb_outcome(run, last))
 
 

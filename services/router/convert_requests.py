@@ -1,5 +1,6 @@
 """Checks requests of applications, all faults at once, and turns them into the router's words."""
 
+import hashlib
 import math
 import re
 
@@ -70,6 +71,9 @@ def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> 
         instructions=sample.system,
         newest=sample.newest,
         exact_bounds=lambda tokenizers: input_bounds(request.input, tokenizers),
+        content_hash=lambda: hashlib.sha256(
+            (b"stream" if streamed else b"unary") + request.SerializeToString(deterministic=True)
+        ).digest(),
     )
 
 

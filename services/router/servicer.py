@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+from google.protobuf.message import Message
+
 from services.kernel.errors import InvalidRequest
 from services.router.convert_decision import to_pb_decision
 from services.router.convert_models import to_pb_models
 from services.router.convert_outcome import to_pb_event, to_pb_response
 from services.router.convert_requests import from_pb_generate
 from services.router.use_cases.application import Application
-from services.router.use_cases.asking import Event
 from turnpike.router.v1 import router_pb2 as pb
 from turnpike.router.v1 import router_pb2_grpc
 
@@ -22,22 +23,25 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: object) -> pb.GenerateResponse:
         """Answers a conversation with one model's answer."""
-        run = self._application.generate(from_pb_generate(request, streamed=False))
-        last: Event | None = None
-        async with aclosing(run.events()) as events:
-            async for event in events:
-                last = event
-        assert last is not None  # a run that raises nothing ends with Finished
-        return to_pb_response(run, last)
+        asked = from_pb_generate(request, streamed=False)
+        answer = pb.GenerateResponse()
+        async with aclosing(
+            self._application.answer(asked, to_pb_response, _bytes, pb.GenerateResponse.FromString)
+        ) as parts:
+            async for part in parts:
+                answer = part
+        return answer
 
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: object
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         """Answers as the model speaks."""
-        run = self._application.generate(from_pb_generate(request.request, streamed=True))
-        async with aclosing(run.events()) as events:
-            async for event in events:
-                yield to_pb_event(run, event)
+        asked = from_pb_generate(request.request, streamed=True)
+        async with aclosing(
+            self._application.answer(asked, to_pb_event, _bytes, pb.StreamGenerateResponse.FromString)
+        ) as parts:
+            async for part in parts:
+                yield part
 
     async def PreviewRoute(self, request: pb.PreviewRouteRequest, context: object) -> pb.PreviewRouteResponse:
         """Decides as Generate would, explains, and calls nobody."""
@@ -61,3 +65,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             decision_id=request.decision_id, request_id=request.request_id
         )
         return pb.GetDecisionResponse(decision=decision, replayed=to_pb_decision(again), identical=identical)
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -1,9 +1,21 @@
 """What the router is told by its environment."""
 
+import base64
+import binascii
 from dataclasses import dataclass
 
 from services.chassis.service_settings import ServiceSettings
 from services.chassis.settings import Address, Secret, address, dsn, env, integer, number, target
+
+
+def _answers_key(value: str) -> bytes:
+    try:
+        key = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != 32:
+        raise ValueError("must be 32 bytes as base64")
+    return key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +51,12 @@ class RouterSettings(ServiceSettings):
         "TURNPIKE_ANALYTICS_ADDRESS",
         target,
         "The analytics service, which keeps decision records. Not set: they are kept in memory alone.",
+        default=None,
+    )
+    answers_key: bytes | None = env(
+        "TURNPIKE_ANSWERS_KEY",
+        _answers_key,
+        "32 bytes as base64 that encrypt kept answers of projects that capture content. Not set: none is stored.",
         default=None,
     )
     decisions_kept: int = env(

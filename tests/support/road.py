@@ -72,6 +72,8 @@ class Road:
     router: Remote
     stub: "router_pb2_grpc.RouterServiceAsyncStub"
     address: str
+    dsn: str
+    providers: str
     stack: contextlib.AsyncExitStack = field(repr=False)
 
     async def generate(self, text: str = "hello", **more: Any) -> router_pb2.GenerateResponse:
@@ -159,9 +161,26 @@ async def road(
         address = await stack.enter_async_context(_router(dsn, budgets.address, providers, **settings))
         router = await stack.enter_async_context(connect("router", address, token=tenant.key_secret))
         stub = router_pb2_grpc.RouterServiceStub(router.channel)
-        on = Road(tenant, operator, budgets, router, stub, address, stack)
+        on = Road(tenant, operator, budgets, router, stub, address, dsn, providers, stack)
         await _ready(on, set(known))
         yield on
+
+
+@asynccontextmanager
+async def replica(on: Road, **settings: Any) -> AsyncIterator[Remote]:
+    """Another router over the same services, called by the tenant's key."""
+    async with (
+        _router(on.dsn, on.budgets.address, on.providers, **settings) as address,
+        connect("router", address, token=on.tenant.key_secret) as remote,
+    ):
+        stub = router_pb2_grpc.RouterServiceStub(remote.channel)
+
+        async def usable() -> bool:
+            listed = await remote.unary(stub.ListModels, router_pb2.ListModelsRequest(), timeout_s=CALL_S)
+            return any(item.usable for item in listed.models)
+
+        await until(usable)
+        yield remote
 
 
 @asynccontextmanager

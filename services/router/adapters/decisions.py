@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from services.chassis.channel import Remote
 from services.chassis.status import RemoteError
 from services.kernel.errors import TurnpikeError
-from services.router.convert_decision import to_pb_decision
+from services.router.convert_decision import to_pb_decision, to_pb_record
 from services.router.records import DecisionRecord
 from turnpike.analytics.v1 import analytics_pb2 as pb
 from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
@@ -124,7 +124,7 @@ class Decisions:
                 await asyncio.sleep(GATHER_S)
                 batch = list(itertools.islice(self._buffer, BATCH_MAX))
                 request = pb.RecordDecisionsRequest(
-                    batch_id=number, decisions=[to_pb_decision(record) for record in batch]
+                    batch_id=number, decisions=[to_pb_record(record) for record in batch]
                 )
                 async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
                     await call.write(request)

@@ -120,3 +120,18 @@ WHERE organisation_id = $1 AND alias > $2 ORDER BY alias LIMIT $3;
 -- A page of the audit trail, newest first, before $3; only of entity $2 unless that is empty.
 SELECT audit_id, occurred_at, admin_token_id, method, entity_id, organisation_id, before, after FROM audit_records
 WHERE organisation_id = $1 AND ($2 = '' OR entity_id = $2) AND audit_id < $3 ORDER BY audit_id DESC LIMIT $4;
+
+-- name: add_request
+-- Keeps what a request led to; the first word stands.
+INSERT INTO requests (organisation_id, request_id, content_hash, decision_id, cost_nanos, answer, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING;
+
+-- name: find_request
+-- What a request led to.
+SELECT content_hash, decision_id, cost_nanos, answer FROM requests WHERE organisation_id = $1 AND request_id = $2;
+
+-- name: forget_requests
+-- Forgets requests whose time is over, at most $2 at a time.
+DELETE FROM requests WHERE (organisation_id, request_id) IN (
+    SELECT organisation_id, request_id FROM requests WHERE expires_at < $1 LIMIT $2
+);

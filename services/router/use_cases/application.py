@@ -1,8 +1,10 @@
 """What an application may ask of the router, beside the road of a request itself (generate.py)."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
+from typing import TypeVar
 
 from services.kernel.errors import NotFound, PreconditionFailed
 from services.kernel.ids import DecisionId, RequestId
@@ -16,15 +18,18 @@ from services.router.domain.policy_book import Alias
 from services.router.domain.prices import PriceView
 from services.router.domain.world import World
 from services.router.records import DecisionRecord
-from services.router.use_cases.asking import Ask, Tools
+from services.router.use_cases.asking import Ask, Event, Tools
 from services.router.use_cases.callers import current_caller, left_s
 from services.router.use_cases.generate import Run
+from services.router.use_cases.repeats import Repeatable, Repeats
 from services.router.use_cases.route import ExactBounds, Subject
 from turnpike.common.v1 import content_pb2
 from turnpike.router.v1 import decision_pb2
 
 Classify = Callable[[str, str, Features, Wishes], TaskProbabilities]
 """(instructions, newest turn, features, wishes) → the task belief. Pure, at most a millisecond."""
+
+Part = TypeVar("Part")
 
 CERTAIN = 0.8
 """From this probability on a believed task counts as known, for floors that a policy sets by task."""
@@ -51,6 +56,8 @@ class Request:
     newest: str
     """Bounded text of the newest turn, for the classifier alone."""
     exact_bounds: ExactBounds
+    content_hash: Callable[[], bytes]
+    """Of everything that makes the request what it is: what tells a repetition from another request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ class Application:
         self,
         world: World,
         tools: Tools,
+        repeats: Repeats,
         classify: Classify,
         *,
         deadline_s: float,
@@ -79,14 +87,44 @@ class Application:
         """`deadline_s`: that of requests whose caller sets none."""
         self._world = world
         self._tools = tools
+        self._repeats = repeats
         self._router = tools.router
         self._log = tools.log
         self._clock = tools.clock
         self._classify = classify
         self._deadline_s = deadline_s
 
-    def generate(self, request: Request) -> Run:
-        """A run that answers the request; its events are the answer."""
+    async def answer(
+        self,
+        request: Request,
+        part_of: Callable[[Run, Event], Part | None],
+        encode: Callable[[Part], bytes],
+        decode: Callable[[bytes], Part],
+    ) -> AsyncGenerator[Part, None]:
+        """The answer's messages as `part_of` makes them of a run's events; of a repetition, those of the first time."""
+        run = self._run(request)
+        if not request.callers_id:
+            async with aclosing(run.events()) as events:
+                async for event in events:
+                    part = part_of(run, event)
+                    if part is not None:
+                        yield part
+            return
+        caller = current_caller(request.user)
+        project = self._world.directory.projects.get(caller.project_id)
+        repeatable = Repeatable(
+            caller.organisation_id,
+            request.request_id,
+            request.content_hash(),
+            project is not None and project.capture_content,
+            encode,
+            decode,
+        )
+        async with aclosing(self._repeats.parts(repeatable, run, part_of)) as parts:
+            async for part in parts:
+                yield part
+
+    def _run(self, request: Request) -> Run:
         caller = current_caller(request.user)
         left = left_s(self._deadline_s)
         subject = self._subject(request, left)

@@ -288,14 +288,6 @@ async def test_a_preview_explains_and_calls_nobody(on: Road, vendor: RawVendor) 
     assert await on.kinds() == []
 
 
-async def test_the_same_request_is_never_answered_twice_by_a_vendor(on: Road, vendor: RawVendor) -> None:
-    await on.generate(request_id="once")
-    with pytest.raises(RemoteError) as raised:
-        await on.generate(request_id="once")
-    assert raised.value.reason in ("REQUEST_ALREADY_SETTLED", "REQUEST_ID_REUSED")
-    assert len(vendor.requests) == 1
-
-
 async def test_a_long_conversation_goes_where_it_fits(postgres_dsn: str, tmp_path: Path) -> None:
     async with raw_vendor(speak) as small, raw_vendor(speak) as large:
         models = {

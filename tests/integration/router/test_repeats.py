@@ -1,0 +1,114 @@
+"""The same request again: the kept answer, in progress, or settled; never a second vendor's call."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.chassis.channel import connect
+from services.chassis.status import RemoteError
+from tests.support.conditions import until
+from tests.support.raw_vendor import RawVendor, raw_vendor
+from tests.support.road import Road, replica, request, road
+from tests.support.vendors import Waiting, failing, speak
+from turnpike.router.v1 import router_pb2, router_pb2_grpc
+
+KEY = base64.b64decode("A" * 43 + "=")
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[RawVendor]:
+    async with raw_vendor(speak) as running:
+        yield running
+
+
+@pytest.fixture
+async def on(postgres_dsn: str, tmp_path: Path, vendor: RawVendor) -> AsyncIterator[Road]:
+    async with road(postgres_dsn, tmp_path, {"one": vendor.base_url}, answers_key=KEY) as running:
+        yield running
+
+
+async def test_a_repetition_gets_the_answer_of_the_first_time(on: Road, vendor: RawVendor) -> None:
+    first, second = [await on.generate(request_id="once") for _ in range(2)]
+    assert first == second
+    assert len(vendor.requests) == 1
+    streams = [await on.stream(request_id="once-more") for _ in range(2)]
+    assert streams[0] == streams[1]
+    assert len(vendor.requests) == 2
+    assert await on.kinds() == ["HOLD 1", "COMMIT 1", "HOLD 1", "COMMIT 1"]
+
+
+async def test_other_content_under_the_same_id_is_refused(on: Road, vendor: RawVendor) -> None:
+    await on.generate("one thing", request_id="mine")
+    for attempt in (on.generate("another", request_id="mine"), on.stream("one thing", request_id="mine")):
+        with pytest.raises(RemoteError) as raised:
+            await attempt
+        assert raised.value.reason == "REQUEST_ID_REUSED"
+    assert len(vendor.requests) == 1
+
+
+async def test_a_repetition_meanwhile_is_told_so(on: Road, vendor: RawVendor) -> None:
+    waiting = vendor.script = Waiting()
+    events = on.streaming(request_id="long")
+    await anext(events)
+    await waiting.spoken.wait()
+    with pytest.raises(RemoteError) as raised:
+        await on.stream(request_id="long")
+    assert raised.value.reason == "REQUEST_IN_PROGRESS"
+    async with replica(on) as other:
+        stub = router_pb2_grpc.RouterServiceStub(other.channel)
+        with pytest.raises(RemoteError) as raised:
+            asked = router_pb2.StreamGenerateRequest(request=request(request_id="long"))
+            async with other.stream(stub.StreamGenerate, asked, timeout_s=5) as answers:
+                async for _ in answers:
+                    pass
+        assert raised.value.reason == "REQUEST_IN_PROGRESS"
+    assert len(vendor.requests) == 1
+    await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_another_replica_knows_what_became_of_it(on: Road, vendor: RawVendor) -> None:
+    first = await on.generate(request_id="there")
+    async with replica(on) as other:
+        stub = router_pb2_grpc.RouterServiceStub(other.channel)
+
+        async def settled() -> RemoteError | None:
+            try:
+                await other.unary(stub.Generate, request(request_id="there"), timeout_s=5)
+            except RemoteError as error:
+                return error if error.metadata.get("decision_id") else None
+            return None
+
+        error = await until(settled)
+        assert error.reason == "REQUEST_ALREADY_SETTLED"
+        assert error.metadata["cost_nanos"] == str(first.outcome.cost.nanos)
+        with pytest.raises(RemoteError) as raised:
+            await other.unary(stub.Generate, request("else", request_id="there"), timeout_s=5)
+        assert raised.value.reason == "REQUEST_ID_REUSED"
+    assert len(vendor.requests) == 1
+
+
+async def test_many_at_once_make_one_call(on: Road, vendor: RawVendor) -> None:
+    async with connect("router", on.address, token=on.tenant.key_secret) as more:
+        stub = router_pb2_grpc.RouterServiceStub(more.channel)
+        calls = [more.unary(stub.Generate, request(request_id="burst"), timeout_s=10) for _ in range(20)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert len(vendor.requests) == 1
+    refused = [answer for answer in answers if isinstance(answer, RemoteError)]
+    assert {error.reason for error in refused} <= {"REQUEST_IN_PROGRESS"}
+    assert len(refused) < 20
+
+
+async def test_a_refusal_leaves_the_id_free_and_a_failure_does_not(on: Road, vendor: RawVendor) -> None:
+    with pytest.raises(RemoteError):
+        await on.generate(request_id="refused", routing={"quality_min": 0.99})
+    assert (await on.generate(request_id="refused")).choices
+    vendor.script = failing(400)
+    with pytest.raises(RemoteError):
+        await on.generate(request_id="failed")
+    vendor.script = speak
+    with pytest.raises(RemoteError) as raised:
+        await on.generate(request_id="failed")
+    assert raised.value.reason == "REQUEST_ALREADY_SETTLED"
