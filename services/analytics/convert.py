@@ -1,7 +1,8 @@
 """Protobuf to domain and back."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -28,7 +29,7 @@ from turnpike.analytics.v1 import analytics_pb2 as pb
 from turnpike.budget.v1 import ledger_pb2 as ledger
 from turnpike.common.v1 import error_pb2 as errors
 from turnpike.common.v1.money_pb2 import Money
-from turnpike.router.v1.decision_pb2 import Decision
+from turnpike.router.v1.decision_pb2 import Candidate, CandidateTable, Decision, Estimates
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -59,6 +60,7 @@ _GROUPINGS = {
     pb.GROUPING_DIMENSION: Grouping.DIMENSION,
     pb.GROUPING_OUTCOME: Grouping.OUTCOME,
 }
+_BREAKERS = ("closed", "half_open", "open")
 
 
 def from_pb_ledger(entries: list[ledger.LedgerEntry]) -> list[LedgerPage]:
@@ -131,6 +133,49 @@ def from_pb_decision(decision: Decision) -> DecisionRecord:
         attempts=len(attempts),
         record=decision.SerializeToString(),
     )
+
+
+def to_pb_decision(record: bytes) -> Decision:
+    """A kept record for people: its candidates as rows."""
+    decision = Decision.FromString(record)
+    if decision.HasField("candidate_table"):
+        decision.candidates.extend(_rows(decision.candidate_table))
+        decision.ClearField("candidate_table")
+    return decision
+
+
+def _rows(table: CandidateTable) -> Iterator[Candidate]:
+    for place, model in enumerate(table.models):
+        row = Candidate(
+            model=model,
+            endpoint_id=table.endpoint_ids[place],
+            utility=table.utility[place],
+            breaker=_BREAKERS[table.breakers[place]],
+        )
+        if table.excluded_by:
+            row.excluded_by = table.excluded_by[place]
+            row.excluded_reason = table.excluded_reasons[place]
+        if place < len(table.worst_case_nanos):
+            row.worst_case.nanos = table.worst_case_nanos[place]
+        _fill_estimates(row.estimates, table, place)
+        yield row
+
+
+def _fill_estimates(estimates: Estimates, table: CandidateTable, place: int) -> None:
+    if not math.isnan(table.quality[place]):
+        estimates.quality = table.quality[place]
+        estimates.quality_low = table.quality_low[place]
+        estimates.quality_high = table.quality_high[place]
+    if not math.isnan(table.cost_nanos[place]):
+        estimates.cost.nanos = round(table.cost_nanos[place])
+    for duration, seconds in (
+        (estimates.time_to_first_token, table.time_to_first_token_s[place]),
+        (estimates.duration, table.duration_s[place]),
+    ):
+        if math.isfinite(seconds):
+            duration.FromTimedelta(timedelta(seconds=max(0.0, seconds)))
+    estimates.output_tokens = table.output_tokens[place]
+    estimates.failure_rate = table.failure_rate[place]
 
 
 def from_pb_scope(scope: pb.UsageScope, admin: AdminCaller) -> Scope:

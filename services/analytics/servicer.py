@@ -16,7 +16,6 @@ from services.kernel.clock import Clock
 from services.kernel.errors import InvalidRequest
 from turnpike.analytics.v1 import analytics_pb2 as pb
 from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceServicer
-from turnpike.router.v1.decision_pb2 import Decision
 
 
 class AnalyticsServicer(AnalyticsServiceServicer):
@@ -58,7 +57,7 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         """Lists decision records, newest first."""
         query = convert.from_pb_decision_query(request, _admin(), self._clock.now())
         records, next_token = await self._decisions.list(query, request.page_token)
-        decisions = [Decision.FromString(found.record) for found in records]
+        decisions = [convert.to_pb_decision(found.record) for found in records]
         return pb.ListDecisionsResponse(decisions=decisions, next_page_token=next_token)
 
     async def GetDecision(self, request: pb.GetDecisionRequest, context: object) -> pb.GetDecisionResponse:
@@ -72,7 +71,7 @@ class AnalyticsServicer(AnalyticsServiceServicer):
             decision_id=request.decision_id,
             request_id=request.request_id,
         )
-        return pb.GetDecisionResponse(decision=Decision.FromString(record))
+        return pb.GetDecisionResponse(decision=convert.to_pb_decision(record))
 
     async def GetFreshness(self, request: pb.GetFreshnessRequest, context: object) -> pb.GetFreshnessResponse:
         """Says up to where the ledger has been read."""

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -33,7 +34,20 @@ NOT_ASKED_FOR = 1
 
 
 def to_pb_decision(record: DecisionRecord) -> pb.Decision:
-    """The whole record."""
+    """The whole record, for people."""
+    message = _without_candidates(record)
+    message.candidates.extend(to_pb_candidates(record.decision))
+    return message
+
+
+def to_pb_record(record: DecisionRecord) -> pb.Decision:
+    """The whole record with its candidates by columns, for analytics: made for every request."""
+    message = _without_candidates(record)
+    _fill_table(message.candidate_table, record.decision)
+    return message
+
+
+def _without_candidates(record: DecisionRecord) -> pb.Decision:
     decision = record.decision
     question = decision.question
     message = pb.Decision(
@@ -52,7 +66,6 @@ def to_pb_decision(record: DecisionRecord) -> pb.Decision:
         weights=pb.UtilityWeights(
             quality=decision.weights.quality, cost=decision.weights.cost, latency=decision.weights.latency
         ),
-        candidates=to_pb_candidates(decision),
         plan=[question.board.candidates[planned.index].name for planned in decision.plan],
         reason=explain.reason(decision),
         attempts=[to_pb_attempt(attempt) for attempt in record.attempts],
@@ -78,6 +91,43 @@ def to_pb_decision(record: DecisionRecord) -> pb.Decision:
 
 
 def to_pb_candidates(decision: Decision) -> list[pb.Candidate]:
+    """The candidates that were looked at, in `_order`."""
+    return [_candidate(decision, index) for index in _order(decision)]
+
+
+def _fill_table(table: pb.CandidateTable, decision: Decision) -> None:
+    question, expectation, order = decision.question, decision.expectation, _order(decision)
+    candidates, weather = question.board.candidates, question.weather
+    table.models.extend([candidates[index].name for index in order])
+    table.endpoint_ids.extend([candidates[index].endpoint.endpoint_id for index in order])
+    dropped = decision.codes[order].tolist()
+    if any(dropped):
+        table.excluded_by.extend(
+            [
+                explain.rule_name(decision, index) if code else ""
+                for index, code in zip(order, dropped, strict=True)
+            ]
+        )
+        table.excluded_reasons.extend(
+            [
+                explain.finding(decision, index) if code else ""
+                for index, code in zip(order, dropped, strict=True)
+            ]
+        )
+    table.quality.extend(expectation.quality[order].tolist())
+    table.quality_low.extend(expectation.quality_low[order].tolist())
+    table.quality_high.extend(expectation.quality_high[order].tolist())
+    table.cost_nanos.extend(decision.cost_nanos[order].tolist())
+    table.time_to_first_token_s.extend(decision.ttft_s[order].tolist())
+    table.duration_s.extend(decision.duration_s[order].tolist())
+    table.output_tokens.extend(expectation.output_tokens[order].astype(np.int64).tolist())
+    table.failure_rate.extend(weather.failure_rate[order].tolist())
+    table.utility.extend(np.nan_to_num(decision.utility[order], posinf=0.0, neginf=0.0).tolist())
+    table.breakers.extend(weather.breaker[order].tolist())
+    table.worst_case_nanos.extend([planned.worst_case_nanos for planned in decision.plan])
+
+
+def _order(decision: Decision) -> list[int]:
     """The candidates that were looked at, the plan's first, then the other eligible ones, the dropped ones last."""
     order = [planned.index for planned in decision.plan]
     planned = set(order)
@@ -87,7 +137,7 @@ def to_pb_candidates(decision: Decision) -> list[pb.Candidate]:
         if candidate.index not in planned and decision.codes[candidate.index] != NOT_ASKED_FOR
     ]
     rest.sort(key=lambda index: (decision.codes[index] != 0, -_finite(float(decision.utility[index]))))
-    return [_candidate(decision, index) for index in (*order, *rest)]
+    return order + rest
 
 
 def _candidate(decision: Decision, index: int) -> pb.Candidate:

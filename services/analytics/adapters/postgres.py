@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import asyncpg
+
 from services.analytics.domain.decisions import DecisionRecord
 from services.analytics.domain.queries import DecisionQuery, TimeRange, UsageQuery
 from services.analytics.domain.usage import Freshness, LedgerPage, UsageRow, UsageTotals
@@ -102,7 +104,7 @@ class PostgresUsage:
         return None if row is None else Freshness(row["sequence"], row["occurred_at"])
 
 
-def _totals(row: Mapping[str, int]) -> UsageTotals:
+def _totals(row: asyncpg.Record) -> UsageTotals:
     return UsageTotals(**{name: row[name] for name in _TOTALS})
 
 
