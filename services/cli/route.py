@@ -4,16 +4,20 @@ import gzip
 import hashlib
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 import click
+from rich.console import Console
 
+from services.cli.route_report import measure, report_table
 from services.cli.rows import read_outcomes, read_questions
 from services.router.domain.learning.estimator import Estimator
 from services.router.domain.learning.outcomes import OutcomeError
 from services.router.domain.learning.prediction import predict as predictions_of
 from services.router.domain.learning.prior import Prior, PriorError, from_bytes, to_bytes
+from services.router.domain.learning.promotion import FLOOR, judge, time_split
 from services.router.domain.learning.training import train as train_prior
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -71,6 +75,53 @@ def predict(rows: Path, prior_file: Path, out: Path) -> None:
     except (OutcomeError, PriorError) as problem:
         raise click.ClickException(str(problem)) from problem
     click.echo(f"{count} predictions: {out}", err=True)
+
+
+@route.command()
+@click.argument("outcomes", type=FILE)
+@click.option("--seed", default=0, show_default=True, help="Of the split, the training and the intervals.")
+@click.option("--null", "rounds", default=20, show_default=True, help="Rounds with shuffled labels.")
+@click.option("--undeclared", is_flag=True, help="Hide the rows' tasks from prediction.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per set on standard output.")
+def evaluate(outcomes: Path, seed: int, rounds: int, undeclared: bool, as_json: bool) -> None:
+    """Train on a part of OUTCOMES and measure on the rest, per set, beside every control.
+
+    Rows with the same prompt stay on one side of the split: 60 % train, 15 % freeze the price of money, 25 % measure.
+    """
+    try:
+        measured = measure(read_outcomes(outcomes), seed=seed, rounds=rounds, declared=not undeclared)
+    except (OutcomeError, ValueError) as problem:
+        raise click.ClickException(str(problem)) from problem
+    if as_json:
+        for report, null in measured:
+            click.echo(json.dumps({**asdict(report), "null": null}))
+    else:
+        Console().print(report_table(measured))
+
+
+@route.command()
+@click.argument("outcomes", type=FILE)
+@click.option("--out", required=True, type=NEW_FILE, help="The prior to write if it may be used.")
+@click.option("--floor", default=FLOOR, show_default=True, type=click.FloatRange(0, 1))
+@click.option("--seed", default=0, show_default=True)
+def promote(outcomes: Path, out: Path, floor: float, seed: int) -> None:
+    """Train a prior and write it only if it keeps the quality floor on later rows.
+
+    OUTCOMES is in the order things happened. A prior trained on the earlier rows is judged on the later ones; if it
+    passes, one trained on all of them is written, else nothing is and the command fails.
+    """
+    try:
+        rows = read_outcomes(outcomes)
+        learn, freeze, later = time_split(rows)
+        verdict = judge(train_prior(learn, seed=seed), freeze, later, floor=floor)
+        for reason in verdict.reasons:
+            click.echo(reason, err=True)
+        if not verdict.promoted:
+            raise click.ClickException(f"not promoted: the floor of {floor:.0%} is not kept on later rows")
+        write_whole(out, to_bytes(train_prior(rows, seed=seed, provenance={"version": _digest(outcomes)})))
+    except (OutcomeError, PriorError, ValueError) as problem:
+        raise click.ClickException(str(problem)) from problem
+    click.echo(f"promoted: {out}", err=True)
 
 
 def read_prior(path: Path) -> Prior:

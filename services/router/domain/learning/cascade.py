@@ -6,9 +6,13 @@ beats reading the prompt where answers can be compared or tested, and loses mone
 
 from dataclasses import dataclass
 
-SAVING_MIN = 0.05  # share of the direct cost a cascade must save; less is not worth the second call's latency.
+SAVING_MIN = (
+    0.05  # share of the direct cost a cascade must save; less is not worth the second call's latency.
+)
 QUALITY_LOSS_MAX = 0.01  # what quality a cascade may be expected to lose against the direct call.
-HARDER_AFTER_REJECTION = 0.15  # how much worse the strong model does on what the check rejected: such prompts are hard.
+HARDER_AFTER_REJECTION = (
+    0.15  # how much worse the strong model does on what the check rejected: such prompts are hard.
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,9 @@ def agreement(cheap: float, second: float, second_cost: float, wrong_alike: floa
     Right answers are taken for as independent as their qualities say; wrong ones agree with rate `wrong_alike`
     (about 1 in 4 for four options, near 0 for open numbers).
     """
-    return Check("agreement", accepts_right=second, accepts_wrong=(1 - second) * wrong_alike, cost=second_cost)
+    return Check(
+        "agreement", accepts_right=second, accepts_wrong=(1 - second) * wrong_alike, cost=second_cost
+    )
 
 
 def decide(

@@ -1,8 +1,8 @@
 """What outcomes have taught since the prior was trained: per task and model, forgotten at a stated pace.
 
-A model may get worse without notice. So every outcome of a task makes that task's older evidence count a little less,
-for all models alike: a fall shows within some tens of outcomes, and a model that was left becomes uncertain again and is
-tried again. What all tasks say of a model (its general drift) is the starting point of each.
+A model may get worse without notice. So every outcome of a task makes that task's older evidence count a little
+less, for all models alike: a fall shows within some tens of outcomes, and a model that was left becomes uncertain
+again and is tried again. What all tasks say of a model (its general drift) is the starting point of each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,18 @@ import numpy as np
 from services.router.domain.learning.text import FloatArray
 
 UNKNOWN = "unknown"
-MODELS_MAX = 4_096  # columns; more distinct models than any catalogue has. Feedback on further ones is not kept.
-RETENTION = 0.97  # of a task's evidence per outcome of that task: its memory is about 1 / (1 - RETENTION) = 33 outcomes.
+MODELS_MAX = (
+    4_096  # columns; more distinct models than any catalogue has. Feedback on further ones is not kept.
+)
+RETENTION = (
+    0.97  # of a task's evidence per outcome of it: a memory of about 1 / (1 - RETENTION) = 33 outcomes.
+)
 GENERAL_RETENTION = 0.99  # of a model's evidence over all tasks per outcome of that model.
 PRIOR_OUTCOMES = 8.0  # what the prior weighs, in outcomes; small, for a prior cannot know today's model.
 GENERAL_OUTCOMES = 12.0
-OUTCOME_VARIANCE = 0.16  # of one outcome round its expectation: between 0.25 (a coin) and 0.09 (a model 90 % right).
+OUTCOME_VARIANCE = (
+    0.16  # of one outcome round its expectation: between 0.25 (a coin) and 0.09 (a model 90 % right).
+)
 BELIEF_MIN = 0.02  # a task believed less than this learns nothing from an outcome.
 
 
@@ -38,7 +44,9 @@ class Feedback:
 
     def __post_init__(self) -> None:
         if not 0 <= self.outcome <= 1 or not 0 < self.weight <= 1:
-            raise ValueError(f"an outcome lies in 0..1 and its weight in 0..1, not {self.outcome}, {self.weight}")
+            raise ValueError(
+                f"an outcome lies in 0..1 and its weight in 0..1, not {self.outcome}, {self.weight}"
+            )
 
 
 @dataclass(slots=True)
@@ -91,7 +99,9 @@ class Evidence:
             weights = self._weight[:, at] + PRIOR_OUTCOMES
             posterior = (self._surprise[:, at] + PRIOR_OUTCOMES * general) / weights
             mean[known] = shares @ posterior + (1 - total) * general
-            variance[known] = shares @ (OUTCOME_VARIANCE / weights) + (1 - total) * OUTCOME_VARIANCE / PRIOR_OUTCOMES
+            variance[known] = (
+                shares @ (OUTCOME_VARIANCE / weights) + (1 - total) * OUTCOME_VARIANCE / PRIOR_OUTCOMES
+            )
         return mean, np.sqrt(variance)
 
     def copy(self) -> "Evidence":

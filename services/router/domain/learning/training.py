@@ -11,7 +11,7 @@ and topic. Everything is fitted per context, so renaming models or tasks changes
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,7 @@ SHARPNESSES = (2.0, 3.0, 5.0, 8.0, 12.0, 16.0, 24.0)
 UNSEEN_FOLDS = 4  # tasks left out in turn to learn what an unseen task looks like.
 
 Folds = npt.NDArray[np.intp]
+ParentOf = Callable[[str, Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +95,46 @@ class _Matrix:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What does not depend on which model did well on which prompt, but for the difficulty's direction."""
+
+    encoder: Encoder
+    tasks: tuple[str, ...]
+    parents: tuple[str, ...]
+    unfamiliar: tuple[float, float]
+    design: Design
+
+
 def train(
     outcomes: Sequence[Outcome],
     *,
     seed: int = 0,
-    parent_of: Callable[[str, Sequence[str]], str] | None = None,
-    provenance: dict[str, object] | None = None,
+    parent_of: ParentOf | None = None,
+    provenance: Mapping[str, object] | None = None,
 ) -> Prior:
     """Fits a prior. `parent_of(task, prompts)` names the natural task a task belongs to, or "".
 
     Raises ValueError if there are fewer than TRAINING_ROWS_MIN rows.
     """
+    prepared = prepare(outcomes, seed=seed, parent_of=parent_of)
+    return fit(prepared, outcomes, {"rows": len(outcomes), "seed": seed, **(provenance or {})})
+
+
+def fit(prepared: Prepared, outcomes: Sequence[Outcome], provenance: Mapping[str, object]) -> Prior:
+    """The prior of prepared rows; `outcomes` are those rows, or the same with other outcomes (a control)."""
+    return Prior(
+        encoder=prepared.encoder,
+        tasks=prepared.tasks,
+        parents=prepared.parents,
+        arms=fit_arms(outcomes, prepared.design),
+        unfamiliar=prepared.unfamiliar,
+        provenance=dict(provenance),
+    )
+
+
+def prepare(outcomes: Sequence[Outcome], *, seed: int = 0, parent_of: ParentOf | None = None) -> Prepared:
+    """Reads the prompts and fits the encoder."""
     if len(outcomes) < TRAINING_ROWS_MIN:
         raise ValueError(
             f"training needs at least {TRAINING_ROWS_MIN} rows with outcomes, got {len(outcomes)}"
@@ -176,14 +206,7 @@ def train(
     parents = tuple(
         parent_of(task, prompts.get(index, [])) if parent_of else "" for index, task in enumerate(tasks)
     )
-    return Prior(
-        encoder=encoder,
-        tasks=tasks,
-        parents=parents,
-        arms=fit_arms(outcomes, design),
-        unfamiliar=unfamiliar,
-        provenance={"rows": len(outcomes), "seed": seed, **(provenance or {})},
-    )
+    return Prepared(encoder, tasks, parents, unfamiliar, design)
 
 
 def _levels(outcomes: Sequence[Outcome], task_of: npt.NDArray[np.intp]) -> FloatArray:

@@ -28,7 +28,9 @@ TaskBelief = Mapping[str, float]
 """Task → probability; they sum to 1 over TASKS."""
 
 DECLARED_TRUST = 0.98  # a caller may mislabel; one time in fifty costs little and lets the words speak.
-SCHEMA_LOG_ODDS = 2.0  # with an output schema, structured output is about seven times likelier than by the words.
+SCHEMA_LOG_ODDS = (
+    2.0  # with an output schema, structured output is about seven times likelier than by the words.
+)
 TOOLS_LOG_ODDS = 1.5  # tools are often offered to plain conversations too.
 LONG_FROM_TOKENS = 8_000  # below it every model of today reads the prompt as one piece.
 LONG_LOG_ODDS_PER_DOUBLING = 1.5
@@ -78,4 +80,3 @@ def adjusted(belief: dict[str, float], hints: Hints) -> dict[str, float]:
 def likeliest(belief: TaskBelief) -> str:
     """The task to act on; UNKNOWN if that is the likeliest."""
     return max(belief, key=belief.__getitem__)
-

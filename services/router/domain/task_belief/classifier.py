@@ -15,7 +15,9 @@ from services.router.domain.task_belief.terms import BUCKETS, FEATURES, Features
 
 FORMAT = "turnpike-tasks/1"
 BYTES_MAX = 1_000_000
-EVIDENCE_MIN = 0.45  # a likeliest task below this probability is no answer; found by cross-validation in training.
+EVIDENCE_MIN = (
+    0.45  # a likeliest task below this probability is no answer; found by cross-validation in training.
+)
 
 
 class ClassifierError(ValueError):
@@ -94,14 +96,16 @@ class Example:
     weight: float = 1.0
 
 
-RIDGE = 0.02
+RIDGE = 0.3
 STEPS = 300
 LEARNING_RATE = 0.15
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
 FOLDS = 5
 
 
-def train_classifier(examples: Sequence[Example], *, seed: int = 0, version: str = "untrained") -> TaskClassifier:
+def train_classifier(
+    examples: Sequence[Example], *, seed: int = 0, version: str = "untrained"
+) -> TaskClassifier:
     """Fits the logistic model and calibrates its temperature out of sample. Deterministic; some ten seconds."""
     random = np.random.default_rng(seed)
     label = np.array([TASKS.index(example.task) for example in examples])

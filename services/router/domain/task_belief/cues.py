@@ -1,7 +1,7 @@
 """Words that say what is wanted, in a dozen languages: the start of a word → the task it points to.
 
-They carry over to languages and subjects that no training prompt had; how much each kind of place counts (first words,
-last words, anywhere) is learned, not written here. Where a start is shared by several tasks it stands with the commonest.
+They carry over to languages and subjects that no training prompt had; how much each kind of place counts (first
+words, last words, anywhere) is learned, not written here. A start may point to several tasks.
 """
 
 STEM_CHARS = 5  # letters kept of a word: enough to join "summarise", "summary" and "summarised".
@@ -18,7 +18,8 @@ _CUES = {
     " 抽出 提取 抽取 추출 wypisz извлеки amounts occurrences",
     "rewrite": "rewri rephr reword paraph proofr corre improv polis edit gramm spell tone formal profess simplif"
     " fluen clarit concis reform reescr riscr herschr umform formul umsch korrig verbes korri poprav redact politely"
-    " polite friendlier copyedit rédige corrig mejora melhor verbeter 改写 润色 修改 書き直 添削 przere перепиши исправь",
+    " polite friendlier copyedit rédige corrig mejora melhor verbeter 改写 润色 修改"
+    " 書き直 添削 przere перепиши исправь",
     "translate": "trans trad tradu tradui traduire traduc traduz traduci überse uebers verta tłuma przet перев перек"
     " çevir översä overs překl transl render french german spanish italian portug japan chinese korean russian polish"
     " dutch arabic hindi swedish turkish englisch englis inglés inglese anglais inglês latin mandarin"

@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,35 @@ FIRST_WORDS = 6  # the verb of a request is among them.
 BUCKETS = 8_192
 TERMS_KEPT_MAX = 100_000  # memo of hashes; cleared when full.
 
-_TOKEN = re.compile(r"[a-zA-Z0-9_'\u00c0-\u024f\u0370-\u052f\u0590-\u06ff\u0900-\u097f]+|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\w\s]")
+_TOKEN = re.compile(
+    r"[a-zA-Z0-9_'\u00c0-\u024f\u0370-\u052f\u0590-\u06ff\u0900-\u097f]+"  # words of scripts with spaces
+    r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # one sign of the others
+    r"|[^\w\s]"
+)
 _CUES = cue_table()
 _TASK_INDEX = {task: index for index, task in enumerate(TASKS)}
 _LONG_SCRIPT_CUES = tuple((cue, tasks) for cue, tasks in _CUES.items() if cue[0] >= "\u0600")
 """Cues of scripts without spaces, or whose words inflect at both ends: looked for anywhere."""
 PLACES = 3  # first words, last words, anywhere.
 CUE_FEATURES = PLACES * len(TASKS)
-SHAPES = ("short", "very_short", "long", "has_newline", "many_newlines", "ends_question", "has_quote", "has_colon", "braces", "digits", "no_letters", "semicolons", "backticks", "equals", "operators", "dollars")
+SHAPES = (
+    "short",
+    "very_short",
+    "long",
+    "has_newline",
+    "many_newlines",
+    "ends_question",
+    "has_quote",
+    "has_colon",
+    "braces",
+    "digits",
+    "no_letters",
+    "semicolons",
+    "backticks",
+    "equals",
+    "operators",
+    "dollars",
+)
 FEATURES = BUCKETS + CUE_FEATURES + len(SHAPES)
 
 Features = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
@@ -45,10 +67,8 @@ def _bucket(term: str) -> int:
 
 def terms(text: str, instructions: str = "") -> Features:
     """Features of a text; cost is bounded by HEAD_CHARS + TAIL_CHARS + INSTRUCTION_CHARS."""
-    if len(text) > HEAD_CHARS + TAIL_CHARS:
-        window = f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
-    else:
-        window = text
+    whole = len(text) <= HEAD_CHARS + TAIL_CHARS
+    window = text if whole else f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
     read = f"{instructions[:INSTRUCTION_CHARS]}\n{window}" if instructions else window
     tokens = _TOKEN.findall(read.lower())
     if len(tokens) > TOKENS_MAX:
@@ -58,9 +78,9 @@ def terms(text: str, instructions: str = "") -> Features:
     found.update([f"^{token}" for token in first])
     found.update([token[:STEM_CHARS] + "~" for token in tokens if len(token) > STEM_CHARS])
     opening = tokens[: 4 * FIRST_WORDS]
-    found.update([f"{left} {right}" for left, right in zip(opening, opening[1:], strict=False)])
+    found.update([f"{left} {right}" for left, right in pairwise(opening)])
     closing = tokens[-2 * FIRST_WORDS :]
-    found.update([f"{left} {right}" for left, right in zip(closing, closing[1:], strict=False)])
+    found.update([f"{left} {right}" for left, right in pairwise(closing)])
     known = _hashes
     ids = {at if (at := known.get(term)) is not None else _bucket(term) for term in found}
     cues = [0.0] * CUE_FEATURES
