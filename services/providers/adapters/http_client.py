@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from types import TracebackType
 from typing import Final, Self
 
@@ -79,10 +80,14 @@ class VendorHttp:
         `nothing_sent`; VENDOR_ERROR when the connection broke after the request had left.
         """
         assert self._session is not None
-        timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_connect=connect_timeout_s)
         try:
             response = await self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False, timeout=timeout
+                method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=_timeout(connect_timeout_s),
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _before_answer(error) from error
@@ -112,7 +117,7 @@ class _AiohttpExchange:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
-        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self.headers: Mapping[str, str] = response.headers  # finds names in any case
         self.at_end = False
         self.satisfied = False
         """Set by the reader when it has all it wants, though the answer may not have ended."""
@@ -126,6 +131,11 @@ class _AiohttpExchange:
         if not data:
             self.at_end = True
         return data
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

@@ -6,7 +6,7 @@ from turnpike.common.v1 import content_pb2
 
 FinishReason = content_pb2.FinishReason
 
-_STOP = FinishReason.FINISH_REASON_STOP
+_STOP = content_pb2.FINISH_REASON_STOP
 _LENGTH = FinishReason.FINISH_REASON_LENGTH
 _TOOLS = FinishReason.FINISH_REASON_TOOL_CALLS
 _FILTER = FinishReason.FINISH_REASON_CONTENT_FILTER
@@ -78,11 +78,11 @@ def finish_reason(
     apart by what the answer holds: pass what it held.
     """
     if not raw:
-        return FinishReason.FINISH_REASON_UNSPECIFIED
+        return content_pb2.FINISH_REASON_UNSPECIFIED
     reason = FINISH_REASONS.get(raw, _OTHER)
     if reason == _STOP:
         if has_refusal:
-            return FinishReason.FINISH_REASON_REFUSAL
+            return content_pb2.FINISH_REASON_REFUSAL
         if has_tool_calls:
             return _TOOLS
     return reason

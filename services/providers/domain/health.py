@@ -70,12 +70,12 @@ class EndpointTracker:
     def state(self, now: float) -> EndpointState.ValueType:
         """What it is now."""
         if self._down_until is not None:
-            return EndpointState.ENDPOINT_STATE_DOWN
+            return providers_pb2.ENDPOINT_STATE_DOWN
         if now < self._resting_until:
-            return EndpointState.ENDPOINT_STATE_RESTING
+            return providers_pb2.ENDPOINT_STATE_RESTING
         if self.failure_share >= DEGRADED_ABOVE:
-            return EndpointState.ENDPOINT_STATE_DEGRADED
-        return EndpointState.ENDPOINT_STATE_HEALTHY
+            return providers_pb2.ENDPOINT_STATE_DEGRADED
+        return providers_pb2.ENDPOINT_STATE_HEALTHY
 
     def retry_in_s(self, now: float) -> float | None:
         """Seconds until it may be tried again; None: at once."""

@@ -32,7 +32,7 @@ class Omissions:
     __slots__ = ("_drop", "_refused", "_vendor_model", "names")
 
     def __init__(self, policy: UnsupportedPolicy.ValueType, profile: ModelProfile, vendor_model: str) -> None:
-        self._drop = policy == UnsupportedPolicy.UNSUPPORTED_POLICY_DROP
+        self._drop = policy == content_pb2.UNSUPPORTED_POLICY_DROP
         self._refused = profile.refused_parameters
         self._vendor_model = vendor_model
         self.names: list[str] = []

@@ -40,7 +40,7 @@ def inclusive(
     output_audio_tokens: int | None = None,
     input_image_tokens: int | None = None,
     billed_tool_calls: int | None = None,
-    source: UsageSource.ValueType = UsageSource.USAGE_SOURCE_VENDOR,
+    source: UsageSource.ValueType = usage_pb2.USAGE_SOURCE_VENDOR,
 ) -> Usage:
     """A usage of inclusive counts; parts are clamped to their whole."""
     cache_read = _part(cache_read_tokens, input_tokens)

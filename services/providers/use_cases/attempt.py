@@ -47,6 +47,8 @@ REQUEST_BYTES_MAX: Final = 48 << 20
 """Of a request's JSON: pictures grow by a third as base64. Vendors refuse above 20 to 100 MB."""
 RESPONSE_BYTES_MAX: Final = 64 << 20
 """Of a whole answer after decompression: a few large pictures."""
+IDLE_SLACK: Final = 0.1
+"""Silence is noticed this share of the idle time late, so that the timer is not set anew for each token."""
 ERROR_BYTES_MAX: Final = 1 << 20
 """Of an error's body; the rest is not read."""
 
@@ -217,32 +219,32 @@ class AttemptRun:
 
     async def _stream(self, exchange: Exchange, wire_format: WireFormat, scope: asyncio.Timeout) -> Answer:
         parser = self._parser = wire_format.stream_parser(exchange.headers)
-        time, feed = self._loop.time, parser.feed
-        latest_delta_at = time()
+        time, feed, read = self._loop.time, parser.feed, exchange.read
+        slack_s = self._idle_s * IDLE_SLACK
+        rescheduled_at = spoke_at = 0.0
         while not parser.complete:
             try:
-                data = await exchange.read()
+                data = await read()
             except AttemptError as error:
                 return self._cut_short(parser, error)
             if not data:
                 break
             deltas = feed(data)
-            now = time()
             if deltas:
                 if self._first_token_at is None:
-                    self._first_token_at, self._phase = now, "idle"
-                latest_delta_at = now
-                await self._emit(deltas, scope)
-            if self._first_token_at is not None:
-                # Pings keep a connection alive; for longer than a first token may take they stand for nothing.
-                now = time()
-                scope.reschedule(
-                    min(
-                        self._ends_at,
-                        now + self._idle_s,
-                        latest_delta_at + max(self._idle_s, self._first_token_s),
-                    )
-                )
+                    self._first_token_at, self._phase = time(), "idle"
+                self.produced.take(deltas)
+                if not self._sink.put(deltas):
+                    await self._wait_for_reader(scope)
+                    rescheduled_at = 0.0
+            now = time()
+            if now > rescheduled_at + slack_s:
+                if deltas:
+                    spoke_at = now
+                elif now > spoke_at + self._first_token_s:
+                    continue  # pings stand for life, but not for longer than a first token may take
+                rescheduled_at = now
+                scope.reschedule(min(self._ends_at, now + self._idle_s + slack_s))
         exchange.satisfied = True
         try:
             return parser.close()
@@ -253,9 +255,12 @@ class AttemptRun:
     async def _emit(self, deltas: list[content_pb2.ChoiceDelta], scope: asyncio.Timeout) -> None:
         self.produced.take(deltas)
         if not self._sink.put(deltas):
-            # It is the reader who is slow now, not the vendor.
-            scope.reschedule(self._ends_at)
-            await self._sink.ready()
+            await self._wait_for_reader(scope)
+
+    async def _wait_for_reader(self, scope: asyncio.Timeout) -> None:
+        """It is the reader who is slow now, not the vendor."""
+        scope.reschedule(self._ends_at)
+        await self._sink.ready()
 
     def _cut_short(self, parser: StreamParser, error: AttemptError) -> Answer:
         """The connection broke. If all had been said by then, it does not matter."""

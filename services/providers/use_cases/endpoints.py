@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.kernel.clock import Clock
 from services.providers.domain.endpoint import EndpointSpec
 from services.providers.domain.failure import AttemptError, ChargeRule, Failure, Reason
-from services.providers.domain.health import EndpointState, EndpointTracker
+from services.providers.domain.health import EndpointTracker
 from services.providers.domain.rate_limits import RateLimits
 from turnpike.providers.v1 import providers_pb2
 
@@ -70,13 +70,15 @@ class EndpointBook:
             if not candidates:
                 raise _not_found(f"No endpoint of {model} is set up in this deployment.")
         now = self._clock.monotonic_s()
+        if len(candidates) == 1 and self._may_call(candidates[0], now):
+            return candidates[0]
         usable = [spec for spec in candidates if self._may_call(spec, now)]
         if not usable:
             raise AttemptError(self._resting(candidates, now))
         healthy = [
             spec
             for spec in usable
-            if self._trackers[spec.endpoint_id].state(now) == EndpointState.ENDPOINT_STATE_HEALTHY
+            if self._trackers[spec.endpoint_id].state(now) == providers_pb2.ENDPOINT_STATE_HEALTHY
         ]
         among = healthy or usable
         if len(among) == 1:

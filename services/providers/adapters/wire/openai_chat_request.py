@@ -13,9 +13,7 @@ from services.providers.domain.profile import ModelProfile, Omissions
 from services.providers.ports import Call
 from turnpike.common.v1 import content_pb2
 
-Role = content_pb2.Role
 ToolMode = content_pb2.ToolMode
-Effort = content_pb2.ReasoningEffort
 Part = content_pb2.Part
 
 _AUDIO_FORMATS = {
@@ -139,10 +137,12 @@ def _add_reasoning(
     omissions: Omissions,
 ) -> None:
     effort = given.reasoning_effort
-    if effort == Effort.REASONING_EFFORT_UNSPECIFIED:
+    if effort == content_pb2.REASONING_EFFORT_UNSPECIFIED:
         return
     if profile.reasoning is False or not dialect.reasoning_effort:
-        if effort != Effort.REASONING_EFFORT_NONE:  # a model that cannot reason already does as it is told
+        if (
+            effort != content_pb2.REASONING_EFFORT_NONE
+        ):  # a model that cannot reason already does as it is told
             omissions.omit("reasoning_effort")
         return
     if omissions.takes("reasoning_effort"):
@@ -153,9 +153,9 @@ def _messages(call: Call, dialect: Dialect, omissions: Omissions) -> list[dict[s
     messages: list[dict[str, Any]] = []
     for message in call.input.messages:
         match message.role:
-            case Role.ROLE_SYSTEM:
+            case content_pb2.ROLE_SYSTEM:
                 _append(messages, "system", _content(message.parts, dialect, omissions), message.name)
-            case Role.ROLE_ASSISTANT:
+            case content_pb2.ROLE_ASSISTANT:
                 turn = _assistant(message, call.provider, dialect)
                 if turn is not None:
                     messages.append(turn)

@@ -55,7 +55,7 @@ def _choice(choice: Any, number: int, provider: str) -> content_pb2.Choice:
     index = choice.get("index")
     return content_pb2.Choice(
         index=index if isinstance(index, int) and index >= 0 else number,
-        message=content_pb2.Message(role=content_pb2.Role.ROLE_ASSISTANT, parts=parts),
+        message=content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=parts),
         finish_reason=finish_reason(raw, has_tool_calls="tool_call" in kinds, has_refusal="refusal" in kinds),
         finish_reason_raw=raw,
         logprobs=logprobs(choice.get("logprobs")),

@@ -124,9 +124,11 @@ class ChatStream:
                 return
 
     def _take(self, said: dict[str, Any], event_name: str, deltas: list[ChoiceDelta]) -> None:
-        usage = said.get("usage") or obj(said.get("x_groq")).get("usage")
+        usage = said.get("usage")
+        if not usage and "x_groq" in said:
+            usage = obj(said["x_groq"]).get("usage")
         if usage:
-            self._usage = usage
+            self._usage = obj(usage)
         if said.get("error") or event_name == "error" or said.get("object") == "error":
             self._fail(error_of(said, 0, self._headers))
             return
@@ -147,6 +149,16 @@ class ChatStream:
             state = self._choices[index] = _ChoiceState()
         first = len(deltas)
         delta = choice.get("delta")
+        if (
+            type(delta) is dict
+            and len(delta) == 1
+            and not choice.get("finish_reason")
+            and not choice.get("logprobs")
+        ):
+            content = delta.get("content")
+            if content and type(content) is str:  # nearly all of a stream is this
+                deltas.append(ChoiceDelta(index=index, text=content))
+                return
         if not isinstance(delta, dict):  # the old completions shape has `text`; a last chunk may have neither
             delta = {"content": choice.get("text")}
         _add_content(delta, index, state, deltas, self._provider)
