@@ -1,7 +1,6 @@
 """Composes the admin half: its store, the servicer, and what follows the directory in the background."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,34 +37,36 @@ class AdminHalf:
 
 @asynccontextmanager
 async def open_admin_half(
-    database: Database, dsn: str, settings: AdminSettings, clock: Clock
+    database: Database, dsn: str, settings: AdminSettings, clock: Clock, stopping: asyncio.Event
 ) -> AsyncIterator[AdminHalf]:
-    """The admin half over an open database, for the length of a block; `dsn` is for notifications."""
-    async with contextlib.AsyncExitStack() as stack:
-        store = PostgresAdminStore(database)
-        await ensure_operator(
-            store, clock, given=settings.bootstrap_admin_token, file=settings.bootstrap_token_file
-        )
-        directory_store = PostgresDirectoryStore(database)
-        feed = DirectoryFeed(directory_store, clock)
-        await stack.enter_async_context(_running(feed.run()))
-        await stack.enter_async_context(_running(listening(dsn, CHANNEL, feed.notify)))
-        sender = await stack.enter_async_context(WebhookSender(settings.trusted_hosts))
+    """The admin half over an open database, for the length of a block; `dsn` is for notifications;
+    streams end when `stopping` is set."""
+    store = PostgresAdminStore(database)
+    await ensure_operator(
+        store, clock, given=settings.bootstrap_admin_token, file=settings.bootstrap_token_file
+    )
+    directory_store = PostgresDirectoryStore(database)
+    feed = DirectoryFeed(directory_store, clock)
+    async with WebhookSender(settings.trusted_hosts) as sender:
         alerting = Alerting(PostgresAlertStore(database), sender, clock)
-        await stack.enter_async_context(_running(alerting.run()))
-        servicer = BudgetAdminServicer(store, PostgresLedgerPages(database), clock, settings.trusted_hosts)
+        servicer = BudgetAdminServicer(
+            store, PostgresLedgerPages(database), clock, stopping, settings.trusted_hosts
+        )
         registration = Registration(
             add_BudgetAdminServiceServicer_to_server, servicer, AdminAuthenticator(store, clock)
         )
-        yield AdminHalf(registration, Directory(directory_store, feed), store)
+        async with _running(feed.run(), listening(dsn, CHANNEL, feed.notify), alerting.run()):
+            yield AdminHalf(registration, Directory(directory_store, feed, stopping), store)
 
 
 @asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+async def _running(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs in the background for the length of a block. One that fails ends the block: better no replica than a deaf
+    one."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in works]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -35,7 +35,7 @@ async def bootstrap(settings: BudgetSettings, runtime: Runtime) -> AsyncIterator
     clock = SystemClock()
     async with (
         open_database(settings.postgres_dsn, schema=SCHEMA, folder=SQL) as database,
-        open_admin_half(database, settings.postgres_dsn, settings, clock) as admin,
+        open_admin_half(database, settings.postgres_dsn, settings, clock, runtime.stopping) as admin,
         _replica(settings, PostgresConfigStore()) as replica,
         Forwarder() as forwarder,
     ):

@@ -61,7 +61,7 @@ async def _bootstrap(settings: Settings, runtime: Runtime) -> AsyncIterator[Sequ
     clock = SystemClock()
     async with (
         open_database(settings.dsn, schema=SCHEMA, folder=FOLDER) as database,
-        open_admin_half(database, settings.dsn, settings, clock) as half,
+        open_admin_half(database, settings.dsn, settings, clock, runtime.stopping) as half,
     ):
         directory = DirectoryRpcs(half.directory, half.store, clock)
         tokens = ServiceTokens({"router": SERVICE})

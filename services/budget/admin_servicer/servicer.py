@@ -1,5 +1,7 @@
 """BudgetAdminService as one servicer."""
 
+import asyncio
+
 from services.budget.admin_ports import AdminStore
 from services.budget.admin_servicer.alerts import AlertRpcs
 from services.budget.admin_servicer.audit import AuditRpcs
@@ -26,12 +28,17 @@ class BudgetAdminServicer(
     """All of it over one store."""
 
     def __init__(
-        self, store: AdminStore, books: LedgerBooks, clock: Clock, trusted_hosts: frozenset[str] = frozenset()
+        self,
+        store: AdminStore,
+        books: LedgerBooks,
+        clock: Clock,
+        stopping: asyncio.Event,
+        trusted_hosts: frozenset[str] = frozenset(),
     ) -> None:
         entities = Entities(store)
         EntityRpcs.__init__(self, entities, clock)
         KeyRpcs.__init__(self, entities, Keys(store), AdminTokens(store), clock)
-        BudgetRpcs.__init__(self, entities, Budgets(store, clock), BudgetWatch(store, clock), clock)
+        BudgetRpcs.__init__(self, entities, Budgets(store, clock), BudgetWatch(store, clock, stopping), clock)
         LimitRpcs.__init__(self, entities, Limits(store), clock)
         AuditRpcs.__init__(self, store)
         LedgerRpcs.__init__(self, Ledger(store, books), clock)

@@ -6,6 +6,7 @@ nothing, and know by that not to trust what they have.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -95,16 +96,16 @@ class DirectoryFeed:
                     async with self._changed:
                         self.revision = revision
                         self._changed.notify_all()
-            try:
-                await asyncio.wait_for(self._notified.wait(), POLL_S)
-            except TimeoutError:
-                continue
+            # Not wait_for, which on Python 3.11 loses a cancellation that comes together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._notified.wait()
 
     async def newer_than(self, revision: int) -> bool:
         """Waits for a newer revision, at most until a heartbeat is due; whether there is one."""
         try:
-            async with self._changed:
-                await asyncio.wait_for(self._changed.wait_for(lambda: self.revision > revision), POLL_S)
+            async with asyncio.timeout(POLL_S), self._changed:
+                await self._changed.wait_for(lambda: self.revision > revision)
         except TimeoutError:
             return False
         return True
@@ -113,14 +114,16 @@ class DirectoryFeed:
 class Directory:
     """Whom routers may let call."""
 
-    def __init__(self, store: DirectoryStore, feed: DirectoryFeed) -> None:
+    def __init__(self, store: DirectoryStore, feed: DirectoryFeed, stopping: asyncio.Event) -> None:
         self._store = store
         self._feed = feed
+        self._stopping = stopping
 
     async def watch(self, after_revision: int) -> AsyncIterator[DirectoryMessage]:
         """A snapshot unless the reader's revision is still known, then changes, and heartbeats between them.
 
-        Ends with StoreUnavailable when something changed and Postgres does not answer; the reader comes again.
+        Ends when the process drains, and with StoreUnavailable when something changed and Postgres does not answer; the
+        reader comes again.
         """
         revision = after_revision
         first = await self._store.changes(revision) if revision else None
@@ -129,6 +132,8 @@ class Directory:
             yield message
             revision = message.revision
             while not await self._feed.newer_than(revision):
+                if self._stopping.is_set():
+                    return
                 if self._feed.fresh:
                     yield DirectoryHeartbeat(revision)
             message = await self._store.changes(revision) or await self._store.snapshot()

@@ -1,6 +1,7 @@
 """Follows the ledger for readers: first what there is after their positions, then what comes, in each chain's order."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
@@ -52,7 +53,7 @@ class LedgerTail:
                 if loop.time() - silent_since >= HEARTBEAT_S:
                     silent_since = loop.time()
                     yield ()
-                try:
-                    await asyncio.wait_for(stopping.wait(), POLL_S)
-                except TimeoutError:
-                    continue
+                # Not wait_for, which on Python 3.11 loses a cancellation that comes together with the event.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await stopping.wait()

@@ -23,7 +23,8 @@ WATCHED_MAX = 1000
 class BudgetWatch:
     """Looks on behalf of any number of watchers."""
 
-    def __init__(self, store: AdminStore, clock: Clock) -> None:
+    def __init__(self, store: AdminStore, clock: Clock, stopping: asyncio.Event) -> None:
+        self._stopping = stopping
         self._store = store
         self._clock = clock
 
@@ -32,14 +33,14 @@ class BudgetWatch:
     ) -> AsyncIterator[Sequence[Status]]:
         """Statuses that changed since the last batch; an empty one at least once a second.
 
-        Raises NotFound for a named budget that the caller may not see, CredentialsRevoked once his token is, and
-        StoreUnavailable while Postgres does not answer.
+        Ends when the process drains. Raises NotFound for a named budget that the caller may not see, CredentialsRevoked
+        once his token is, and StoreUnavailable while Postgres does not answer.
         """
         assert selection.organisation_id is not None, "one organisation is watched at a time"
         shown: dict[str, Status] = {}
         mark: tuple[int, int] | None = None
         looked_s = spoken_s = float("-inf")
-        while True:
+        while not self._stopping.is_set():
             now_s = self._clock.monotonic_s()
             due = now_s - looked_s >= HEARTBEAT_S
             if due:

@@ -28,7 +28,8 @@ async def listening(dsn: str, channel: str, heard: Callable[[], None]) -> None:
             connection.add_termination_listener(lambda _, lost=lost: lost.set())
             await connection.add_listener(channel, lambda *_: heard())
             heard()
-            await asyncio.wait_for(lost.wait(), RENEW_S)
+            async with asyncio.timeout(RENEW_S):
+                await lost.wait()
             log.warning("notifications_lost", channel=channel)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             continue
