@@ -19,7 +19,7 @@ from services.kernel.errors import TurnpikeError
 from services.local.demo import Demo, ensure_demo
 from services.local.price_list import bring_list_prices
 from services.local.prices import import_list_prices
-from services.local.stack import OPERATOR_SECRET, SERVICES, SUPERVISOR, Stack, compose
+from services.local.stack import OPERATOR_SECRET, SERVICES, SUPERVISOR, Stack, UnknownComponent, compose
 from services.local.state import AlreadyRunning, StateFolder, default_folder
 from services.local.supervisor import ComponentFailed, Supervisor
 from turnpike_client import AsyncTurnpike
@@ -40,8 +40,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option(
     "--once", is_flag=True, help="Stop when everything is ready and the first question is answered."
 )
-def up(demo: bool, once: bool) -> None:
+@click.option("--only", multiple=True, metavar="NAME", help="Start this component alone; may be repeated.")
+def up(demo: bool, once: bool, only: tuple[str, ...]) -> None:
     """Start everything on this machine: Postgres, Redis, a small model, the services. Ctrl-C stops it.
+
+    \b
+    turnpike up --only postgres --only redis      the stores alone, for developing a service
 
     Data stays in ~/.local/state/turnpike, or in TURNPIKE_STATE_DIR. A part that dies is started again.
     """
@@ -49,17 +53,17 @@ def up(demo: bool, once: bool) -> None:
     try:
         state = StateFolder(default_folder())
         with state.locked():
-            raise SystemExit(asyncio.run(_run(state, console, demo=demo, once=once)))
-    except (AlreadyRunning, ComponentFailed) as problem:
+            raise SystemExit(asyncio.run(_run(state, console, demo=demo, once=once, only=only)))
+    except (AlreadyRunning, ComponentFailed, UnknownComponent) as problem:
         raise click.ClickException(str(problem)) from problem
 
 
-async def _run(state: StateFolder, console: Console, *, demo: bool, once: bool) -> int:
+async def _run(state: StateFolder, console: Console, *, demo: bool, once: bool, only: tuple[str, ...]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    stack = compose(state)
+    stack = compose(state).only(only) if only else compose(state)
     _say(console, f"[dim]state in {state.path}[/]")
     for note in stack.notes:
         _say(console, f"[yellow]·[/] {note}")
@@ -106,6 +110,8 @@ async def _unless(stop: asyncio.Event, work: Awaitable[object]) -> bool:
 
 async def _set_prices(state: StateFolder, stack: Stack) -> None:
     """Give every model of the catalogue its list price, unless it has one."""
+    if not {"budget", "providers"} <= {component.name for component in stack.components}:
+        return
     ours, operator = state.secret(f"{SUPERVISOR}-token"), state.secret(OPERATOR_SECRET)
     async with (
         connect("providers", stack.address("providers"), token=ours) as providers,

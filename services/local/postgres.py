@@ -215,6 +215,8 @@ class LocalPostgres:
             os.chown(self.data, identity.uid, identity.gid)
         options = ["--data-checksums", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
         options += ["--builtin-locale=C.UTF-8", f"--username={USER}", "--auth=reject", "--no-instructions"]
+        if not self._durable:
+            options.append("--no-sync")
         self._run([str(program.with_name("initdb")), "-D", str(self.data), *options], identity)
         # The password goes in over standard input: no command line, file or log ever shows it to another user.
         script = f"ALTER ROLE {USER} PASSWORD '{self._password}';\nCREATE DATABASE {DATABASE};\n"

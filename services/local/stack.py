@@ -6,8 +6,8 @@ runs with the vendors whose keys are in the environment. Both are said, not hidd
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from services.local import model_server, ports, redis
 from services.local.component import Component, PostgresComponent, PythonComponent, RedisComponent
@@ -45,6 +45,10 @@ QUEUE_PER_SLOT = 4  # a model server lets requests wait; more than this many wou
 ECONOMY_TOKENS_PER_SECOND = 20  # about a quarter of what one core gives at full speed
 
 
+class UnknownComponent(ValueError):
+    """A component was named that the stack does not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """What to start, where it will serve, and what people should know of it."""
@@ -53,6 +57,15 @@ class Stack:
     ports: Mapping[str, int]
     kept_ports: KeptPorts
     notes: tuple[str, ...] = field(default=())
+
+    def only(self, names: Collection[str]) -> "Stack":
+        """Return the stack with these components alone. Raises UnknownComponent for a name that it does not have."""
+        known = {component.name for component in self.components}
+        if unknown := sorted(set(names) - known):
+            raise UnknownComponent(
+                f"no {' or '.join(unknown)} in this stack; it has {', '.join(sorted(known))}"
+            )
+        return replace(self, components=tuple(each for each in self.components if each.name in names))
 
     def address(self, name: str) -> str:
         """Where a component serves, as host:port."""
