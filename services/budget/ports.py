@@ -149,7 +149,7 @@ class Journal(Protocol):
         ...
 
     async def catch_up(self, claimed: Claimed) -> bool:
-        """Reads what others changed since the tree was read. False: another owns it now."""
+        """Reads what others changed since the tree was read. False: another owns it, or it must be claimed again."""
         ...
 
     async def write(self, claimed: Claimed, draft: Draft) -> int:

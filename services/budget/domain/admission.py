@@ -37,7 +37,7 @@ Wanted = tuple[int, int, int, int, int]
 
 def admitted(tree: Tree, ask: HoldAsk) -> Path:
     """The path of a hold, its key checked and its windows those of now. Raises why the key may not."""
-    path = tree.path(ask)
+    path = tree.path(ask.terms)
     if path.valid_until_us <= tree.draft.now_us:
         _authorise(tree, ask)
         _roll(tree, path, ask)
@@ -159,23 +159,7 @@ def refusal(tree: Tree, path: Path, wanted: Wanted) -> TurnpikeError:
     """The refusal with every budget that has no room, the tightest first."""
     ceilings = [slot for slot in path.ceilings if slot.refuses and wanted[slot.unit] > slot.budget.limit]
     if ceilings:
-        found = [
-            Shortfall(
-                budget_id=slot.budget.budget_id,
-                display_name=slot.budget.display_name,
-                subject=slot.subject,
-                model_scope=slot.scope,
-                unit=slot.budget.unit,
-                limit=slot.budget.limit,
-                spent=0,
-                held=0,
-                overage=0,
-                asked=wanted[slot.unit],
-                resets_at=None,
-            )
-            for slot in ceilings
-        ]
-        return RequestCeiling(tuple(sorted(found, key=lambda shortfall: shortfall.tightness)))
+        return above_ceiling(ceilings, wanted)
     short = [
         (slot, counter)
         for unit, pairs in path.checks
@@ -186,6 +170,27 @@ def refusal(tree: Tree, path: Path, wanted: Wanted) -> TurnpikeError:
         (slot, counter) for unit, slot, counter in path.lenient if counter.used + wanted[unit] > LIMIT_MAX
     ]
     return no_room(tree, [(slot, counter, wanted[counter.unit]) for slot, counter in short])
+
+
+def above_ceiling(ceilings: list[Slot], wanted: Wanted) -> RequestCeiling:
+    """The refusal by ceilings for one request."""
+    found = [
+        Shortfall(
+            budget_id=slot.budget.budget_id,
+            display_name=slot.budget.display_name,
+            subject=slot.subject,
+            model_scope=slot.scope,
+            unit=slot.budget.unit,
+            limit=slot.budget.limit,
+            spent=0,
+            held=0,
+            overage=0,
+            asked=wanted[slot.unit],
+            resets_at=None,
+        )
+        for slot in ceilings
+    ]
+    return RequestCeiling(tuple(sorted(found, key=lambda each: each.tightness)))
 
 
 def no_room(tree: Tree, short: list[tuple[Slot, Counter, int]]) -> TurnpikeError:
@@ -199,15 +204,16 @@ def no_room(tree: Tree, short: list[tuple[Slot, Counter, int]]) -> TurnpikeError
 
 def shortfall(now_us: int, slot: Slot, counter: Counter, asked: int) -> Shortfall:
     """One window's refusal in figures; of a rolling one those of all its buckets that count."""
-    buckets = [*slot.past, counter] if slot.rolling is not None and slot.current is counter else [counter]
-    resets_us, retry_after_s = _waiting(now_us, slot, counter, asked)
+    buckets = slot.buckets(counter)
+    newest = buckets[-1]
+    resets_us, retry_after_s = _waiting(now_us, slot, newest, asked)
     return Shortfall(
         budget_id=slot.budget.budget_id,
         display_name=slot.budget.display_name,
         subject=slot.subject,
         model_scope=slot.scope,
         unit=slot.budget.unit,
-        limit=counter.limit,
+        limit=newest.limit,
         spent=sum(bucket.spent for bucket in buckets),
         held=sum(bucket.held for bucket in buckets),
         overage=sum(bucket.overage for bucket in buckets),

@@ -8,7 +8,15 @@ was done is true once the journal has that batch.
 import heapq
 from hmac import compare_digest
 
-from services.budget.domain.admission import TIGHT, admitted, check, no_room, resets_at_us, worst_case
+from services.budget.domain.admission import (
+    TIGHT,
+    above_ceiling,
+    admitted,
+    check,
+    no_room,
+    resets_at_us,
+    worst_case,
+)
 from services.budget.domain.entries import (
     EXTENSIONS_MAX,
     ROLE_EXTENSION,
@@ -282,6 +290,11 @@ def extend(tree: Tree, ask: ExtendAsk) -> Grant:
 
 def _check_extension(tree: Tree, held: Hold, wanted: tuple[int, int, int, int, int]) -> None:
     assert held.legs is not None
+    ceilings = tree.path(held.terms).ceilings
+    whole = (0, held.amount + wanted[1], held.tokens + wanted[2], 1, 1)
+    above = [slot for slot in ceilings if slot.refuses and whole[slot.unit] > slot.budget.limit]
+    if above:
+        raise above_ceiling(above, whole)
     short = []
     for unit, counters, _ in held.legs.groups:
         asked = wanted[unit]

@@ -125,7 +125,7 @@ def adopt(tree: Tree, holds: Iterable[Hold], renewals: Mapping[int, int]) -> Non
 
 
 def install_counters(tree: Tree, counters: Iterable[Counter], now_us: int) -> None:
-    """Takes counters in and gives each budget the ones of its present window and of the buckets that still count."""
+    """Takes in all counters that may count at `now_us`, once, and gives each rolling budget its buckets in order."""
     by_budget: dict[str, list[Counter]] = {}
     for counter in counters:
         if counter.no not in tree.counters:
@@ -140,6 +140,13 @@ def install_counters(tree: Tree, counters: Iterable[Counter], now_us: int) -> No
             for counter in known:
                 tree.install(slot, counter, now_us)
         slot.valid_until_us = 0  # the next hold finds its window, and whether its limit is still the same
+
+
+def know_counters(tree: Tree, counters: Iterable[Counter]) -> None:
+    """Takes in counters of windows that are over, for a correction; no budget counts in them any more."""
+    for counter in counters:
+        if counter.no not in tree.counters:
+            tree.know(counter)
 
 
 def apply_limits(tree: Tree, fields: Mapping[str, Any]) -> None:

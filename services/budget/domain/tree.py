@@ -13,7 +13,7 @@ from typing import Any
 from services.budget.domain.budgets import LIMIT_MAX, Budget, Mode, SubjectKind
 from services.budget.domain.config import TreeConfig, TreeDelta
 from services.budget.domain.entries import Entry, numbers, text
-from services.budget.domain.operations import AttemptId, HoldAsk, Receipt, Terms
+from services.budget.domain.operations import AttemptId, Receipt, Terms
 from services.budget.domain.windows import EPOCH, PerRequest, Rolling, rolling_since
 
 NEVER_US = 2**62
@@ -121,10 +121,17 @@ class Slot:
 
     def left(self, counter: Counter) -> int:
         """What `counter` leaves room for; may be negative."""
-        if counter is self.current or counter.slot is self:
-            current = self.current
-            return counter.limit - self.rest - (current.used if current is not None else 0)
+        current = self.current
+        if current is not None and (counter is current or counter.slot is self):
+            return current.limit - self.rest - current.used
         return counter.limit - counter.used
+
+    def buckets(self, counter: Counter) -> list[Counter]:
+        """What is counted together with `counter`: itself, or all buckets of the rolling window that it is in."""
+        current = self.current
+        if current is not None and self.past and (counter is current or counter.slot is self):
+            return [*self.past, current]
+        return [counter]
 
     def restate(self) -> None:
         """Sums the past buckets anew."""
@@ -389,15 +396,15 @@ class Tree:
         )
         self._paths.clear()
 
-    def replace_config(self, config: TreeConfig) -> None:
-        """Takes a whole new configuration in; between batches."""
-        gone = self.config.budgets.keys() - config.budgets.keys()
-        for budget_id in gone:
-            self._reslot(budget_id, None)
-        for budget_id, budget in config.budgets.items():
-            self._reslot(budget_id, budget)
-        self.config = config
-        self._paths.clear()
+    def must_be_read_again(self, delta: TreeDelta) -> bool:
+        """Whether a change brings a rolling window back whose buckets may not be in memory."""
+        for budget_id, budget in delta.budgets.items():
+            if budget is None or not budget.active or not isinstance(budget.window, Rolling):
+                continue
+            slot = self.slots.get(budget_id)
+            if slot is None or slot.budget.window != budget.window:
+                return True
+        return False
 
     def _reslot(self, budget_id: str, budget: Budget | None) -> None:
         old = self.slots.pop(budget_id, None)
@@ -429,9 +436,8 @@ class Tree:
 
     # ---- finding what applies ----------------------------------------------------------------------------------------
 
-    def path(self, ask: HoldAsk) -> Path:
+    def path(self, terms: Terms) -> Path:
         """The budgets that apply. A path whose time is over (`valid_until_us`) has still to be rolled and checked."""
-        terms = ask.terms
         path = self._paths.get(terms.path_name)
         if path is None:
             if len(self._paths) >= PATHS_KEPT:

@@ -17,7 +17,7 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, TreeDelta
 from services.budget.domain.entries import decoded, text
 from services.budget.domain.operations import AttemptId
-from services.budget.domain.recovery import adopt, apply_limits, holds_in, install_counters, missing_counters
+from services.budget.domain.recovery import adopt, apply_limits, holds_in, install_counters, know_counters, missing_counters
 from services.budget.domain.tree import SETTLED_KEPT, Counter, Draft, Tree, from_us, to_us
 from services.budget.domain.windows import rolling_since
 from services.budget.ports import Claimed, ConfigStore, Fenced, Owned, Refused
@@ -108,7 +108,7 @@ class PostgresJournal:
         missing = missing_counters(tree, holds.values())
         if missing:
             rows = await connection.fetch(statements()["counters_by_no"], tree_no, list(missing))
-            install_counters(tree, map(_counter, rows), now_us)
+            know_counters(tree, map(_counter, rows))
         renewals = {
             row["hold_sequence"]: row["expires_us"]
             for row in await connection.fetch(statements()["renewals"], tree_no)
@@ -117,7 +117,7 @@ class PostgresJournal:
         return tree
 
     async def catch_up(self, claimed: Claimed) -> bool:
-        """Reads what others changed since the tree was read. False: another owns it now."""
+        """Reads what others changed since the tree was read. False: another owns it, or it must be claimed again."""
         tree = claimed.tree
         async with (
             self._connections.use() as connection,
@@ -139,6 +139,8 @@ class PostgresJournal:
                 if changed
                 else TreeDelta(revision)
             )
+        if tree.must_be_read_again(delta):
+            return False
         tree.change(delta)
         for entry in entries:
             apply_limits(tree, decoded(entry["body"]))
@@ -225,14 +227,14 @@ class PostgresJournal:
             missing = missing_counters(tree, holds.values())
             if missing:
                 found = await connection.fetch(statements()["counters_by_no"], claimed.tree_no, list(missing))
-                install_counters(tree, map(_counter, found), tree.now_us)
+                know_counters(tree, map(_counter, found))
         adopt(tree, [hold for hold in holds.values() if hold.receipt is not None], {})
 
     async def look_up_counters(self, claimed: Claimed, numbers: Sequence[int]) -> None:
         """Brings counters of windows that are over into memory, for a correction."""
         async with self._connections.use() as connection:
             rows = await connection.fetch(statements()["counters_by_no"], claimed.tree_no, numbers)
-        install_counters(claimed.tree, map(_counter, rows), claimed.tree.now_us)
+        know_counters(claimed.tree, map(_counter, rows))
 
 
 def _counter(row: Any) -> Counter:

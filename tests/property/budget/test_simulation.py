@@ -1,0 +1,55 @@
+"""Histories of many kinds, none of which may break a promise."""
+
+import os
+import time
+
+import pytest
+
+from tests.property.budget.simulator import Simulation
+
+SEEDS = 30
+LONG_OPERATIONS = int(os.environ.get("TURNPIKE_SIMULATED_OPERATIONS", "10000000"))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_history_keeps_every_promise(seed: int) -> None:
+    simulation = Simulation(seed, operations=600)
+    simulation.run()
+    assert simulation.tally["HoldAsk Grant"] > 10
+
+
+def test_histories_have_everything_in_them() -> None:
+    seen: set[str] = set()
+    for seed in range(100, 108):
+        simulation = Simulation(seed, operations=800)
+        simulation.run()
+        seen |= simulation.tally.keys()
+    for what in (
+        "fenced",
+        "died before its write",
+        "died before its answer",
+        "limit changed",
+        "HoldAsk BUDGET_EXHAUSTED",
+        "HoldAsk RATE_LIMITED",
+        "HoldAsk REQUEST_CEILING",
+        "HoldAsk REQUEST_ID_REUSED",
+        "CommitAsk Receipt",
+        "CommitAsk HOLD_NOT_YOURS",
+        "CommitAsk HOLD_ALREADY_SETTLED",
+        "ReleaseAsk Released",
+        "CommitAndHoldAsk CommittedAndHeld",
+        "ExtendAsk Grant",
+        "RenewAsk Renewed",
+    ):
+        assert what in seen, f"no history had: {what}"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(5400)
+def test_ten_million_operations() -> None:
+    done, seed, begun = 0, 1_000_000, time.monotonic()
+    while done < LONG_OPERATIONS:
+        Simulation(seed, operations=4000).run()
+        done += 4000
+        seed += 1
+    print(f"{done} operations in {time.monotonic() - begun:.0f} s, {seed - 1_000_000} seeds")
