@@ -18,16 +18,14 @@ from pathlib import Path
 from statistics import median
 
 import aiohttp
+import asyncpg
 import grpc
 import uvloop
 
 from bench.road import peers
 from bench.road.load import Ask, Load, run
 from bench.road.processes import Group
-from bench.road.stack import SERVICES, Stack, stack
-from services.chassis.channel import Remote, connect
-from turnpike.analytics.v1 import analytics_pb2 as analytics
-from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
+from bench.road.stack import SERVICES, stack
 from turnpike.common.v1 import content_pb2 as content
 from turnpike.router.v1 import router_pb2 as router
 from turnpike.router.v1.router_pb2_grpc import RouterServiceStub
@@ -79,43 +77,28 @@ def _request() -> router.GenerateRequest:
 
 
 class Books:
-    """Counts what our own requests left behind, and compares."""
+    """Counts what our own requests left behind, and compares. Asks Postgres itself: asking the services would cost
+    them more than the requests did."""
 
-    def __init__(self, running: Stack, remote: Remote) -> None:
-        self._stack = running
-        self._remote = remote
-        self._stub = AnalyticsServiceStub(remote.channel)
+    COUNTS = """
+        SELECT (SELECT count(*) FROM analytics.usage_entry WHERE kind = 'commit') AS entries,
+               (SELECT count(*) FROM analytics.decision) AS decisions
+    """
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self._connection = connection
         self.asked = 0
 
     async def settled(self) -> None:
         """Waits for analytics; raises if there is not one usage entry and one decision for each request."""
-        scope = analytics.UsageScope(organisation_id=self._stack.tenant.organisation_id)
-        span = analytics.TimeRange()
-        getattr(span, "from").seconds = 1
-        entries = decisions = 0
+        counts = (0, 0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
-                while True:
-                    query = analytics.QueryUsageRequest(scope=scope, range=span)
-                    usage = await self._remote.unary(self._stub.QueryUsage, query, timeout_s=DEADLINE_S)
-                    entries = usage.totals.attempts
-                    decisions = await self._decisions(scope)
-                    if entries >= self.asked and decisions >= self.asked:
-                        break
-                    await asyncio.sleep(0.2)
-        if (entries, decisions) != (self.asked, self.asked):
-            raise RuntimeError(
-                f"{self.asked} requests left {entries} usage entries and {decisions} decisions"
-            )
-
-    async def _decisions(self, scope: analytics.UsageScope) -> int:
-        found, token = 0, ""
-        while True:
-            request = analytics.ListDecisionsRequest(scope=scope, page_size=500, page_token=token)
-            page = await self._remote.unary(self._stub.ListDecisions, request, timeout_s=DEADLINE_S)
-            found, token = found + len(page.decisions), page.next_page_token
-            if not token:
-                return found
+                while min(counts) < self.asked:
+                    await asyncio.sleep(0.1)
+                    (counts,) = [tuple(row) for row in await self._connection.fetch(self.COUNTS)]
+        if counts != (self.asked, self.asked):
+            raise RuntimeError(f"{self.asked} requests left {counts} usage entries of commits and decisions")
 
 
 @asynccontextmanager
@@ -125,11 +108,11 @@ async def _ours(upstream: str, ratio: float, folder: Path) -> AsyncIterator[Cont
         _collector() as collector,
         stack(folder, upstream, environment | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector}) as running,
         grpc.aio.insecure_channel(running.router) as channel,
-        connect("analytics", running.addresses["analytics"], token=running.tenant.admin_token) as remote,
+        _connection(running.dsn) as connection,
     ):
         stub = RouterServiceStub(channel)
         metadata = (("authorization", f"Bearer {running.tenant.key}"),)
-        books = Books(running, remote)
+        books = Books(connection)
         request = _request()
 
         async def unary() -> None:
@@ -150,6 +133,15 @@ async def _ours(upstream: str, ratio: float, folder: Path) -> AsyncIterator[Cont
 
         name = f"Turnpike, traces {ratio:g}"
         yield Contender(name, running.groups, unary, stream, books.settled)
+
+
+@asynccontextmanager
+async def _connection(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ class Stack:
     """What runs, and where."""
 
     router: str
-    addresses: Mapping[str, str]
+    dsn: str
     tenant: Tenant
     groups: tuple[Group, ...]
     """Each service's process, Postgres, Redis."""
@@ -92,7 +92,7 @@ async def stack(folder: Path, upstream: str, environment: Mapping[str, str]) -> 
                 tenant = await _tenant(addresses, operator, told)
         groups = [Group(name, (pid,)) for name, pid in zip(SERVICES, pids, strict=True)]
         stores = (Group("postgres", (database.pid,)), Group("redis", redis_pids))
-        yield Stack(addresses["router"], addresses, tenant, (*groups, *stores))
+        yield Stack(addresses["router"], postgres.dsn, tenant, (*groups, *stores))
 
 
 def _endpoints(folder: Path, upstream: str) -> Path:

@@ -37,7 +37,7 @@ class LedgerTail:
         loop = asyncio.get_running_loop()
         silent_since = loop.time()
         while not stopping.is_set():
-            found = False
+            behind = False
             for organisation_id, head in (await self._reader.heads()).items():
                 while positions.get(organisation_id, 0) < head:
                     entries = await self._reader.after(
@@ -46,13 +46,14 @@ class LedgerTail:
                     if not entries:
                         break
                     positions[organisation_id] = entries[-1].sequence
-                    found = True
+                    behind = behind or len(entries) == BATCH_MAX
                     silent_since = loop.time()
                     yield entries
-            if not found:
-                if loop.time() - silent_since >= HEARTBEAT_S:
-                    silent_since = loop.time()
-                    yield ()
+            if loop.time() - silent_since >= HEARTBEAT_S:
+                silent_since = loop.time()
+                yield ()
+            # A reader that has caught up is fed in batches: a read for each entry would cost more than the entry did.
+            if not behind:
                 # Not wait_for, which on Python 3.11 loses a cancellation that comes together with the event.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
