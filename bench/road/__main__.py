@@ -85,7 +85,7 @@ class Books:
                (SELECT count(*) FROM analytics.decision) AS decisions
     """
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
         self.asked = 0
 
@@ -136,7 +136,7 @@ async def _ours(upstream: str, ratio: float, folder: Path) -> AsyncIterator[Cont
 
 
 @asynccontextmanager
-async def _connection(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def _connection(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     connection = await asyncpg.connect(dsn)
     try:
         yield connection
