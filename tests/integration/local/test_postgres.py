@@ -61,10 +61,10 @@ def test_it_is_durable_checksummed_and_utf8(tmp_path: Path) -> None:
 
 
 def test_it_forgets_safety_only_when_told(tmp_path: Path) -> None:
-    with serving(tmp_path / "postgres", durable=False) as dsn:
-        assert ask(dsn, "show fsync") == "off"
     with serving(tmp_path / "postgres") as dsn:
         assert ask(dsn, "show fsync") == "on"
+    with serving(tmp_path / "postgres", durable=False) as dsn:
+        assert ask(dsn, "show fsync") == "off"
 
 
 def test_a_stale_pid_file_that_names_a_living_stranger_is_no_obstacle(tmp_path: Path) -> None:
