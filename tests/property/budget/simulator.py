@@ -743,6 +743,12 @@ class Simulation:
                     and receipt.charged != settle.cost
                 ):
                     wrong.append(f"{settle.request_id} cost {settle.cost} and was charged {receipt.charged}")
+            if (
+                isinstance(answer, CommittedAndHeld)
+                and answer.grant
+                and answer.grant.sequence < answer.receipt.sequence
+            ):
+                wrong.append(f"{ask.hold.request_id} was held for before it was settled")
             if isinstance(answer, Released) and bodies.get(answer.sequence, {}).get("k") not in (2, 3, 6):
                 wrong.append(f"the release of {ask.request_id} is not in the ledger")
         return wrong
