@@ -228,7 +228,9 @@ def the_next_hold_comes_before_the_settlement(patch: pytest.MonkeyPatch) -> dict
             grant = decide.hold(tree_, ask.hold)
         except TurnpikeError as error:
             refusal = error
-        receipt = (decide.commit if isinstance(ask.settle, CommitAsk) else decide.release)(tree_, ask.settle)
+        receipt: Any = (decide.commit if isinstance(ask.settle, CommitAsk) else decide.release)(
+            tree_, ask.settle
+        )
         return CommittedAndHeld(receipt, grant, refusal)
 
     patch.setattr(decide, "commit_and_hold", commit_and_hold)
