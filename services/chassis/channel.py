@@ -31,6 +31,8 @@ PING_TIMEOUT_MS = 10_000
 # How soon a peer that was away is tried again: short, because a restart takes about a second.
 RECONNECT_MS_MIN = 100
 RECONNECT_MS_MAX = 2_000
+# How long one attempt may take (gRPC calls it min_reconnect_backoff): a busy machine needs more than an instant.
+CONNECT_MS = 5_000
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_time_ms", PING_INTERVAL_MS),
@@ -38,7 +40,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_MS_MIN),
-    ("grpc.min_reconnect_backoff_ms", RECONNECT_MS_MIN),
+    ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
     ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
