@@ -131,10 +131,9 @@ def _access_line(call: Call, failure: TurnpikeError | None, seconds: float) -> N
         log.info("call", status="OK", **fields)
         return
     report = log.warning if failure.category in _OURS else log.info
-    facts = {name: value for name, value in failure.log_fields.items() if name not in fields}
-    report(
-        "call", status=failure.category.name, reason=failure.reason, error=failure.message, **fields, **facts
-    )
+    # An error's facts may have any name, also one of ours: the line's own words win.
+    own = {**fields, "status": failure.category.name, "reason": failure.reason, "error": failure.message}
+    report("call", **{**failure.log_fields, **own})
 
 
 class Typed:
