@@ -17,13 +17,13 @@ from services.router.adapters.budget import open_holds
 from services.router.adapters.catalogue import CatalogueWatch, HealthWatch
 from services.router.adapters.decisions import Decisions
 from services.router.adapters.directory import DirectoryWatch, KeyAuthenticator
+from services.router.adapters.learned import open_classifier
 from services.router.adapters.policies import BookWatch, PostgresPolicies
 from services.router.adapters.providers import open_models
 from services.router.adapters.requests import PostgresOutcomes
 from services.router.admin_servicer import RouterAdminServicer
 from services.router.domain.catalogue import Catalogue
-from services.router.domain.estimates import CataloguePriors, TaskProbabilities
-from services.router.domain.features import Features, Wishes
+from services.router.domain.estimates import CataloguePriors
 from services.router.domain.policy import Policy
 from services.router.domain.world import World
 from services.router.servicer import RouterServicer
@@ -103,7 +103,7 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         outcomes = PostgresOutcomes(database, settings.answers_key)
         await _in_background(stack, outcomes=outcomes.run())
         repeats = Repeats(outcomes, holds, clock)
-        application = Application(world, tools, repeats, _unknown, deadline_s=settings.deadline_s)
+        application = Application(world, tools, repeats, open_classifier(), deadline_s=settings.deadline_s)
 
         async def budget_answers() -> bool:
             return holds_stream.connected and directory.fresh
@@ -128,11 +128,6 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
 async def _in_background(stack: AsyncExitStack, **work: Coroutine[Any, Any, None]) -> None:
     started = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
     stack.push_async_callback(tasks.end, *started)
-
-
-def _unknown(instructions: str, newest: str, features: Features, wishes: Wishes) -> TaskProbabilities:
-    """The belief of a router without a classifier: what was declared, or nothing."""
-    return {wishes.task or "unknown": 1.0}
 
 
 app = App(name="router", settings=RouterSettings, bootstrap=bootstrap)

@@ -25,8 +25,27 @@ UNLIMITED: Final = 2**62
 CANDIDATES_MAX: Final = 4_096
 """Endpoints on one board; more are a mistake in a catalogue rather than a deployment."""
 
+FAILURE_SHARE_MIN: Final = 0.05
+"""An endpoint that always fails counts as twenty times its delay, not as for ever."""
+
+TOKENS_PER_S_MIN: Final = 0.1
+
+PRIORS_KEPT: Final = 256
+"""Lists of tasks whose priors stay laid out: the classifier's own, and one for each task that callers declare."""
+
 GENERAL_TASKS: Final = ("unknown", "general", "chat")
 """Whose prior stands in, in this order, for a task of which the catalogue says nothing: what a model is like."""
+
+
+KINDRED: Final[Mapping[str, tuple[str, ...]]] = {
+    "maths": ("math", "reason"),
+    "question_answering": ("question",),
+    "creative": ("write",),
+    "tool_use": ("agent",),
+    "structured_output": ("extract",),
+    "long_context": ("summarise",),
+}
+"""The catalogue's names for tasks of the belief."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +90,18 @@ class Board:
         self.is_chat: npt.NDArray[np.bool_] = np.array(
             [model.kind is not ModelKind.EMBEDDING for model in models], bool
         )
-        self.lifecycle: Integers = np.array([int(model.lifecycle) for model in models], np.int64)
+        self.all_chat = bool(self.is_chat.all())
         self.tokenizers: tuple[str, ...] = tuple(sorted({model.tokenizer for model in models}))
         self.tokenizer_of: Integers = np.array(
             [self.tokenizers.index(model.tokenizer) for model in models], np.int64
         )
         self.weight: Floats = np.array([candidate.endpoint.weight for candidate in self.candidates])
         self._lay_out_prices()
+        self.unpriced: npt.NDArray[np.bool_] = np.isnan(self.input_rate) | np.isnan(self.output_rate)
+        self.all_priced = not self.unpriced.any()
         self._lay_out_parameters(models)
-        self._priors: dict[str, Floats] = {}
+        self._filled: dict[float, Floats] = {}
+        self._priors: dict[tuple[str, ...], Floats] = {}
         self.by_endpoint: Mapping[str, CandidateFacts] = {
             candidate.endpoint.endpoint_id: candidate for candidate in self.candidates
         }
@@ -124,13 +146,24 @@ class Board:
             np.int64,
         )
 
-    def priors_of(self, task: str) -> Floats:
-        """The catalogue's quality of each candidate for a task; NaN where it says nothing."""
-        found = self._priors.get(task)
+    def filled(self, value: float) -> Floats:
+        """An array with the same value for every candidate; not to be changed."""
+        found = self._filled.get(value)
         if found is None:
-            found = np.array([_prior(candidate.model, task) for candidate in self.candidates])
-            if len(self._priors) < CANDIDATES_MAX:
-                self._priors[task] = found
+            found = np.full(len(self.candidates), value)
+            found.flags.writeable = False
+            if len(self._filled) < PRIORS_KEPT:
+                self._filled[value] = found
+        return found
+
+    def priors(self, tasks: tuple[str, ...]) -> Floats:
+        """The catalogue's quality of each candidate (columns) for each task (rows); NaN where it says nothing."""
+        found = self._priors.get(tasks)
+        if found is None:
+            rows = [[_prior(candidate.model, task) for candidate in self.candidates] for task in tasks]
+            found = np.array(rows).reshape(len(tasks), len(self.candidates))
+            if len(self._priors) < PRIORS_KEPT:
+                self._priors[tasks] = found
         return found
 
 
@@ -150,6 +183,10 @@ class Weather:
         self.ttft_s_spread: Floats = np.array([row.speed.ttft_s_spread for row in rows])
         self.tokens_per_s: Floats = np.array([row.speed.tokens_per_s for row in rows])
         self.failure_rate: Floats = np.array([row.speed.failure_rate for row in rows])
+        # An attempt that fails costs its time and the next one's: failures count as delay.
+        delay = 1.0 + self.failure_rate / np.maximum(1.0 - self.failure_rate, FAILURE_SHARE_MIN)
+        self.expected_ttft_s: Floats = self.ttft_s * delay
+        self.s_per_token: Floats = 1.0 / np.maximum(self.tokens_per_s, TOKENS_PER_S_MIN)
         self.samples: Floats = np.array([row.speed.samples for row in rows])
         self.all_well: bool = bool(
             not (self.health >= 3).any() and not (self.breaker == int(BreakerState.OPEN)).any()
@@ -171,8 +208,9 @@ def _rate(rate: int | None) -> float:
 
 def _prior(model: ModelFacts, task: str) -> float:
     known = model.quality_priors
-    if task in known:
-        return known[task]
+    for name in (task, *KINDRED.get(task, ())):
+        if name in known:
+            return known[name]
     for general in GENERAL_TASKS:
         if general in known:
             return known[general]

@@ -234,7 +234,7 @@ def needs_exclusions(
     """Marks in `codes` what cannot take this request, or cannot be reached at this moment, in place."""
     if features.kind is ModelKind.EMBEDDING:
         _mark(codes, Rule.KIND, board.is_chat)
-    else:
+    elif not board.all_chat:
         _mark(codes, Rule.KIND, ~board.is_chat)
     if features.vendor_files_of:
         others = [candidate.model.provider != features.vendor_files_of for candidate in board.candidates]
@@ -259,7 +259,9 @@ def needs_exclusions(
             sizes.input_bound + sizes.output_cap > board.context_max
         )
         _mark(codes, Rule.CONTEXT_OUTPUT, too_long)
-    _mark(codes, Rule.PRICE_UNKNOWN, np.isnan(board.input_rate))
+    if not board.all_priced:
+        unpriced = np.isnan(board.input_rate) if features.kind is ModelKind.EMBEDDING else board.unpriced
+        _mark(codes, Rule.PRICE_UNKNOWN, unpriced)
     if not weather.all_well:
         _mark(codes, Rule.HEALTH_DOWN, weather.health == int(Health.DOWN))
         _mark(

@@ -29,9 +29,19 @@ class Expectation:
     """Arrays over the board's candidates. NaN is unknown, which satisfies no floor."""
 
     quality: Floats
-    quality_low: Floats
-    quality_high: Floats
+    half_width: Floats
+    """Half of the quality's 90 % interval."""
     output_tokens: Floats
+
+    @property
+    def quality_low(self) -> Floats:
+        """Lower ends of the 90 % intervals, not below 0."""
+        return np.maximum(self.quality - self.half_width, 0.0)
+
+    @property
+    def quality_high(self) -> Floats:
+        """Upper ends of the 90 % intervals, not above 1."""
+        return np.minimum(self.quality + self.half_width, 1.0)
 
 
 class Estimator(Protocol):
@@ -53,13 +63,7 @@ class CataloguePriors:
     version = "catalogue"
 
     def expect(self, board: Board, belief: TaskProbabilities, features: Features) -> Expectation:
-        total = np.zeros(len(board.candidates))
-        for task, probability in belief.items():
-            total += probability * board.priors_of(task)
+        tasks = tuple(belief)
+        total = np.array([belief[task] for task in tasks]) @ board.priors(tasks)
         length = float(features.output_tokens_hint or OUTPUT_TOKENS_TYPICAL)
-        return Expectation(
-            quality=total,
-            quality_low=np.maximum(total - PRIOR_HALF_WIDTH, 0.0),
-            quality_high=np.minimum(total + PRIOR_HALF_WIDTH, 1.0),
-            output_tokens=np.full(len(board.candidates), length),
-        )
+        return Expectation(total, board.filled(PRIOR_HALF_WIDTH), board.filled(length))

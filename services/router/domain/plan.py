@@ -7,6 +7,7 @@ rules, the features, the belief and the seed. The same question gives the same d
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,6 +41,12 @@ PROBE_COST_FACTOR = 4.0
 
 PROBE_UTILITY_GAP = 0.25
 """A candidate whose utility is further behind is not probed: what is learned would change nothing."""
+
+EXTENTS_KEPT = 1_024
+"""Extents that are remembered: the candidates of one request share theirs, and so do requests of one template."""
+
+PLAN_SPARE = 2
+"""Candidates in a plan beyond the attempts allowed: stand-ins for one that is being probed, or is too small."""
 
 # Which draw of the seed is for what.
 _DRAW_PROBE, _DRAW_PROBED, _DRAW_SHARE, _DRAW_TIES = 0, 1, 2, 8
@@ -127,9 +134,8 @@ def decide(question: Question) -> Decision:
     expectation = question.estimator.expect(board, question.belief, features)
     tokens_out = np.minimum(expectation.output_tokens, sizes.output_cap)
     cost = _expected_cost(board, features, tokens_out)
-    # An attempt that fails costs its time and the next one's: failures count as delay.
-    ttft_s = weather.ttft_s * (1.0 + weather.failure_rate / np.maximum(1.0 - weather.failure_rate, 0.05))
-    duration_s = ttft_s + tokens_out / np.maximum(weather.tokens_per_s, 0.1)
+    ttft_s = weather.expected_ttft_s
+    duration_s = ttft_s + tokens_out * weather.s_per_token
     ceiling_exclusions(rules, question.quality_min, expectation.quality, ttft_s, duration_s, codes)
 
     weights = _under_pressure(weights_for(rules.strategy, rules.priority, rules.weights), question.pressure)
@@ -156,15 +162,36 @@ def decide(question: Question) -> Decision:
 
 def extent_of(features: Features, input_bound: int, output_cap: int) -> Extent:
     """How large the request can become at worst at one candidate."""
+    return _extent(
+        input_bound,
+        output_cap,
+        features.choices,
+        features.cache_markers,
+        features.cache_markers_long,
+        features.audios > 0,
+        features.images > 0 or features.files > 0,
+    )
+
+
+@lru_cache(maxsize=EXTENTS_KEPT)
+def _extent(
+    input_bound: int,
+    output_cap: int,
+    choices: int,
+    cache_writes: bool,
+    cache_writes_long: bool,
+    audio_input: bool,
+    image_input: bool,
+) -> Extent:
     return Extent(
         input_tokens_bound=input_bound,
         output_tokens_cap=output_cap,
-        choices=features.choices,
+        choices=choices,
         # Vendors that cache without being asked bill the writing as plain input; only markers can make it dearer.
-        cache_writes=features.cache_markers,
-        cache_writes_long=features.cache_markers_long,
-        audio_input=features.audios > 0,
-        image_input=features.images > 0 or features.files > 0,
+        cache_writes=cache_writes,
+        cache_writes_long=cache_writes_long,
+        audio_input=audio_input,
+        image_input=image_input,
         audio_output=False,
     )
 
@@ -299,8 +326,9 @@ def _plan(
     """The first candidates of `order` whose exact worst case is within the ceilings and the headroom."""
     plan: list[Planned] = []
     too_dear: list[int] = []
+    enough = min(ATTEMPTS_MAX, question.rules.attempts_max + PLAN_SPARE)
     for index in order:
-        if len(plan) == ATTEMPTS_MAX:
+        if len(plan) == enough:
             break
         rule, planned = _admit(question, index, int(sizes.input_bound[index]), int(sizes.output_cap[index]))
         if planned is not None:

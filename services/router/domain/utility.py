@@ -8,6 +8,7 @@ and not relative to the other candidates, so that a new model moves nobody else'
 """
 
 from dataclasses import dataclass
+from math import log10
 from typing import Final
 
 import numpy as np
@@ -71,23 +72,26 @@ def weights_for(strategy: Strategy, priority: Priority, own: Weights | None = No
 def utilities(
     weights: Weights, quality: Floats, cost_nanos: Floats, ttft_s: Floats, duration_s: Floats
 ) -> Floats:
-    """The utility of each candidate; arrays of one length. Unknown (NaN) quality, cost and latency have stand-ins."""
-    known_quality = np.where(np.isnan(quality), QUALITY_UNKNOWN, quality)
+    """The utility of each candidate; arrays of one length. Unknown (NaN) quality has its stand-in, unknown cost none.
+
+    Nobody without a known price is a candidate, so a NaN that cost leaves is nobody's rank.
+    """
+    unknown = np.isnan(quality)
+    known = np.where(unknown, QUALITY_UNKNOWN, quality) if unknown.any() else quality
+    # Written out rather than as the sum of its parts: this is a tenth of what a decision costs.
+    cost = np.log10(np.maximum(cost_nanos, COST_NANOS_CHEAP))
+    first = np.log10(np.maximum(ttft_s, LATENCY_S_QUICK))
+    whole = np.log10(np.maximum(duration_s, LATENCY_S_QUICK))
+    per_decade = weights.latency / LATENCY_DECADES
+    offset = weights.cost * _LOG_CHEAP / COST_DECADES + per_decade * _LOG_QUICK
     return (
-        weights.quality * known_quality
-        - weights.cost * cost_scale(cost_nanos)
-        - weights.latency * latency_scale(ttft_s, duration_s)
+        weights.quality * known
+        - (weights.cost / COST_DECADES) * cost
+        - (per_decade * TTFT_SHARE) * first
+        - (per_decade * (1.0 - TTFT_SHARE)) * whole
+        + offset
     )
 
 
-def cost_scale(cost_nanos: Floats) -> Floats:
-    """Costs on a scale from 0 (cheap) upwards, 1 for a dollar. Unknown counts as a dollar."""
-    known = np.where(np.isnan(cost_nanos), COST_NANOS_CHEAP * 10**COST_DECADES, cost_nanos)
-    return np.log10(np.maximum(known, COST_NANOS_CHEAP) / COST_NANOS_CHEAP) / COST_DECADES
-
-
-def latency_scale(ttft_s: Floats, duration_s: Floats) -> Floats:
-    """Latencies on a scale from 0 (at once) upwards."""
-    first = np.log10(np.maximum(ttft_s, LATENCY_S_QUICK) / LATENCY_S_QUICK)
-    whole = np.log10(np.maximum(duration_s, LATENCY_S_QUICK) / LATENCY_S_QUICK)
-    return (TTFT_SHARE * first + (1.0 - TTFT_SHARE) * whole) / LATENCY_DECADES
+_LOG_CHEAP = log10(COST_NANOS_CHEAP)
+_LOG_QUICK = log10(LATENCY_S_QUICK)

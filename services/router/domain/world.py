@@ -38,6 +38,15 @@ class _KeptBoard:
     checked_at_s: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _KeptStanding:
+    standing: Standing
+    board: Board
+    access: Access
+    rules: Rules
+    """Held on to, so that no other takes their addresses while these exclusions are remembered."""
+
+
 class World:
     """The router's view of everything else."""
 
@@ -48,7 +57,7 @@ class World:
         self.policies: PolicyBook = EMPTY_BOOK
         self._boards: OrderedDict[str, _KeptBoard] = OrderedDict()
         self._weathers: dict[int, Weather] = {}
-        self._standings: OrderedDict[tuple[int, Access, Rules, tuple[str, ...]], Standing] = OrderedDict()
+        self._standings: OrderedDict[tuple[int, int, int, tuple[str, ...]], _KeptStanding] = OrderedDict()
         self._access: dict[tuple[int, str], Access] = {}
 
     def take_catalogue(self, catalogue: Catalogue) -> None:
@@ -98,13 +107,15 @@ class World:
 
     def standing(self, board: Board, access: Access, rules: Rules, asked: tuple[str, ...]) -> Standing:
         """The exclusions that hold for every request of such a caller under such rules."""
-        key = (id(board), access, rules, asked)
+        # By identity: rules and access are remembered themselves, and hashing them would cost more than it saves.
+        key = (id(board), id(access), id(rules), asked)
         found = self._standings.get(key)
         if found is None:
-            found = self._standings[key] = standing(board, access, rules, asked)
+            found = _KeptStanding(standing(board, access, rules, asked), board, access, rules)
+            self._standings[key] = found
             while len(self._standings) > STANDINGS_KEPT:
                 self._standings.popitem(last=False)
-        return found
+        return found.standing
 
     def access(self, caller: Caller) -> Access:
         """The grants that concern the caller."""

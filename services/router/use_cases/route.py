@@ -25,6 +25,9 @@ from services.router.errors import (
     Shortfall,
 )
 
+RULES_KEPT = 1_024
+"""Policies under wishes whose meeting is remembered: applications wish the same again and again."""
+
 AUTO = ("", "auto")
 NO_DATA_CLASS = ""
 EXCLUDED_TOLD_MAX = 20
@@ -54,6 +57,7 @@ class Router:
         self._world = world
         self.estimator = estimator
         self._clock = clock
+        self._rules: dict[tuple[int, Wishes, tuple[str, ...]], tuple[Policy, Rules]] = {}
 
     def question(self, subject: Subject, seed: int, *, policy: Policy | None = None) -> Question:
         """Everything the decision depends on. Raises ModelNotFound and PolicyDenied."""
@@ -61,11 +65,9 @@ class Router:
         now_s = self._clock.now().timestamp()
         policy = policy or world.policies.policy_for(caller)
         data_class = self._data_class(caller, wishes)
-        rules = _rules(policy, wishes, data_class)
+        rules = self._rules_in_force(policy, wishes, data_class)
         board = world.board(caller.organisation_id, now_s)
         asked, shares = self._asked(board, caller, wishes)
-        if asked and len(asked) == 1 and wishes.names_a_model:
-            rules = replace(rules, strategy=Strategy.PINNED, probe_share=0.0)
         access = world.access(caller)
         return Question(
             board=board,
@@ -109,6 +111,16 @@ class Router:
                 avoid=decision.question.avoid | avoid,
             )
         )
+
+    def _rules_in_force(self, policy: Policy, wishes: Wishes, data_classes: tuple[str, ...]) -> Rules:
+        """The policy narrowed by the wishes: the same object for the same, so that what follows is remembered."""
+        key = (id(policy), wishes, data_classes)
+        kept = self._rules.get(key)
+        if kept is None:
+            if len(self._rules) >= RULES_KEPT:
+                self._rules.clear()
+            kept = self._rules[key] = (policy, _rules(policy, wishes, data_classes))
+        return kept[1]
 
     def _data_class(self, caller: Caller, wishes: Wishes) -> tuple[str, ...]:
         directory = self._world.directory
@@ -198,7 +210,9 @@ def _rules(policy: Policy, wishes: Wishes, data_classes: tuple[str, ...]) -> Rul
                 f"It does not know data of the class {data_class}.",
             )
         demands = demands.with_(known or ComplianceRules())
-    return replace(rules, compliance=demands) if data_classes else rules
+    if wishes.names_a_model:
+        return replace(rules, compliance=demands, strategy=Strategy.PINNED, probe_share=0.0)
+    return replace(rules, compliance=demands)
 
 
 def _named(policy: Policy) -> str:

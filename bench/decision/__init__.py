@@ -1,0 +1,1 @@
+"""How fast a decision is: features, engine and plan, on one core."""
