@@ -5,7 +5,7 @@ can be taken back (`Draft`), because a batch is true only once the journal has i
 """
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -286,7 +286,7 @@ class Tree:
         """The same by (budget, start)."""
         self.slots: dict[str, Slot] = {}
         self.holds: dict[AttemptId, Hold] = {}
-        self.settled: dict[AttemptId, Hold] = {}
+        self.settled: OrderedDict[AttemptId, Hold] = OrderedDict()
         self.expiries: list[tuple[int, int, AttemptId]] = []
         self.expiry_grace_us = 0
         """No lease ends before this moment: callers that waited for the tree may still speak."""
@@ -309,7 +309,7 @@ class Tree:
     def keep(self) -> None:
         """The journal has the batch."""
         while len(self.settled) > SETTLED_KEPT:
-            del self.settled[next(iter(self.settled))]
+            self.settled.popitem(last=False)
 
     def take_back(self) -> None:
         """The journal does not have the batch: everything is as before it."""

@@ -12,7 +12,7 @@ next one to ask finds out whether it is back.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -382,23 +382,23 @@ class TreeOwner:
 
     async def _write(self, claimed: Claimed, parcels: list[Parcel]) -> None:
         """Writes the batch under way. If that takes long its callers are told, and it is waited for all the same."""
-        writing = asyncio.create_task(self._journal.write(claimed, claimed.tree.draft))
-        done, _ = await asyncio.wait((writing,), timeout=PATIENCE_S)
-        if not done:
-            log.warning("a batch takes long", organisation_id=self._organisation_id)
-            self._stuck = True
-            self._answer_all(parcels, OutcomeUnknown("budget"))
-            self._answer_all(list(self._queue), StoreUnavailable("postgres"))
-            self._queue.clear()
-            self._queued = 0
-            parcels.clear()
-            try:
-                await asyncio.wait((writing,))
-            finally:
-                self._stuck = False
-        self._clock.set(writing.result())
+        telling = asyncio.get_running_loop().call_later(PATIENCE_S, self._takes_long, parcels)
+        try:
+            self._clock.set(await self._journal.write(claimed, claimed.tree.draft))
+        finally:
+            telling.cancel()
+            self._stuck = False
 
-    def _answer_all(self, parcels: Sequence[Parcel], outcome: TurnpikeError) -> None:
+    def _takes_long(self, parcels: list[Parcel]) -> None:
+        log.warning("a batch takes long", organisation_id=self._organisation_id)
+        self._stuck = True
+        self._answer_all(parcels, OutcomeUnknown("budget"))
+        parcels.clear()
+        self._answer_all(self._queue, StoreUnavailable("postgres"))
+        self._queue.clear()
+        self._queued = 0
+
+    def _answer_all(self, parcels: Iterable[Parcel], outcome: TurnpikeError) -> None:
         for parcel in parcels:
             parcel.done([outcome] * len(parcel.asks))
 

@@ -87,11 +87,14 @@ class Connections:
             self._places.release()
 
     async def _take(self) -> Any:
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._places.acquire()
-        except TimeoutError as full:
-            raise StoreDown(f"{CONNECTIONS_MAX} statements are under way") from full
+        if not self._places.locked():
+            await self._places.acquire()
+        else:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await self._places.acquire()
+            except TimeoutError as full:
+                raise StoreDown(f"{CONNECTIONS_MAX} statements are under way") from full
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():

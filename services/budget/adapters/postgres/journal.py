@@ -17,7 +17,14 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, TreeDelta
 from services.budget.domain.entries import decoded, text
 from services.budget.domain.operations import AttemptId
-from services.budget.domain.recovery import adopt, apply_limits, holds_in, install_counters, know_counters, missing_counters
+from services.budget.domain.recovery import (
+    adopt,
+    apply_limits,
+    holds_in,
+    install_counters,
+    know_counters,
+    missing_counters,
+)
 from services.budget.domain.tree import SETTLED_KEPT, Counter, Draft, Tree, from_us, to_us
 from services.budget.domain.windows import rolling_since
 from services.budget.ports import Claimed, ConfigStore, Fenced, Owned, Refused
@@ -26,6 +33,8 @@ SECRET_BYTES = 32
 """Of the key that signs a tree's leases."""
 WRITE_PATIENCE_S = 30.0
 """What was sent may still become true, so it is waited for, long after its callers were told that nobody knows."""
+NO_ROLE = 65535
+"""Stands for the role of an entry that has none (sql/queries.sql, write_batch)."""
 _REFUSED = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.DataCorruptedError)
 
 
@@ -257,8 +266,12 @@ def _counter(row: Any) -> Counter:
 def _batch(claimed: Claimed, draft: Draft) -> tuple[Any, ...]:
     """Arguments of write_batch."""
     tree = claimed.tree
-    columns: Sequence[Sequence[Any]] = tuple(zip(*draft.entries, strict=True)) if draft.entries else ((),) * 7
-    sequences, kinds, request_ids, attempts, roles, bodies, hashes = columns
+    codes, request_ids, bodies, hashes = [], [], [], []
+    for _, kind, request_id, attempt, role, body, hashed in draft.entries:
+        codes.append(kind | (NO_ROLE if role is None else role) << 4 | attempt << 20)
+        request_ids.append(request_id)
+        bodies.append(body)
+        hashes.append(hashed)
     numbers, held, spent, overage, unconfirmed, opened, alerted = [], [], [], [], [], [], []
     for counter, (was_held, was_spent, was_overage, was_unconfirmed, was_open, _) in sorted(
         draft.touched, key=lambda touched: touched[0].no
@@ -279,11 +292,8 @@ def _batch(claimed: Claimed, draft: Draft) -> tuple[Any, ...]:
         tree.head,
         tree.next_counter,
         draft.now_us,
-        sequences,
-        kinds,
+        codes,
         request_ids,
-        attempts,
-        roles,
         bodies,
         hashes,
         numbers,
