@@ -126,9 +126,7 @@ def show_error(console: Console, error: TurnpikeError) -> None:
         asked = amount(shortfall.asked, shortfall.unit)
         left = left_of(shortfall.left, shortfall.limit, shortfall.unit)
         until = (
-            f", begins anew {moment(shortfall.resets_at.ToDatetime())}"
-            if shortfall.HasField("resets_at")
-            else ""
+            f" until {moment(shortfall.resets_at.ToDatetime())}" if shortfall.HasField("resets_at") else ""
         )
         line = f"  {shortfall.display_name or shortfall.subject}: {asked} asked, {left} left{until}"
         console.print(line, soft_wrap=True, markup=False, highlight=False)

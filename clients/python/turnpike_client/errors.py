@@ -105,7 +105,7 @@ def from_rpc_error(error: grpc.RpcError) -> TurnpikeError:
     budget = _first(details, error_pb2.BudgetFailure)
     routing = _first(details, error_pb2.RoutingFailure)
     attempts = _first(details, error_pb2.AttemptFailures)
-    kind = _BY_REASON.get(reason) or _BY_STATUS.get(status, TurnpikeError)
+    kind = _kind(status, reason)
     return kind(
         error.details() or status.name,
         status=status,
@@ -117,6 +117,12 @@ def from_rpc_error(error: grpc.RpcError) -> TurnpikeError:
         excluded=routing.excluded if routing else (),
         attempts=attempts.attempts if attempts else (),
     )
+
+
+def _kind(status: grpc.StatusCode, reason: str) -> type[TurnpikeError]:
+    if status == grpc.StatusCode.RESOURCE_EXHAUSTED and not reason:
+        return InvalidRequest  # the transport's own word for a message that is too large
+    return _BY_REASON.get(reason) or _BY_STATUS.get(status, TurnpikeError)
 
 
 def _details(metadata: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from services.local.child import ChildSpec, running
-from services.local.model_server import KEY_VARIABLE
+from services.local.weights import KEY_VARIABLE
 from tests.support.stack_process import until
 
 PACE = 20.0
