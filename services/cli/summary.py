@@ -20,7 +20,7 @@ def summary(
     `decision` None: it could not be had, so rivals are not named. `budgets` are shown where the outcome has none.
     """
     yield Row("model", _model(outcome), "green")
-    yield Row("why", outcome.reason or "(no reason given)")
+    yield Row("why", _why(outcome))
     for line in _others(outcome, decision):
         yield Row("", line, "dim")
     for number, line in enumerate(_attempts(outcome.attempts)):
@@ -37,6 +37,14 @@ def _model(outcome: router_pb2.Outcome) -> str:
     if outcome.from_cache:
         return f"{outcome.model} (an answer kept from before)"
     return f"{outcome.model} (continued by it)" if outcome.continued else outcome.model
+
+
+def _why(outcome: router_pb2.Outcome) -> str:
+    """Say why this model; of a fallback, that it stood in, and why the first choice had been chosen."""
+    reason = outcome.reason or "(no reason given)"
+    if outcome.attempts and outcome.attempts[0].model != outcome.model:
+        return f"it stood in for {outcome.attempts[0].model}, which failed. The first choice: {reason}"
+    return reason
 
 
 def _others(outcome: router_pb2.Outcome, decision: decision_pb2.Decision | None) -> Iterable[str]:

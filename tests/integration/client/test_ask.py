@@ -43,6 +43,7 @@ async def test_the_answer_alone_goes_to_standard_output(address: str) -> None:
     assert "12 in, 34 out" in lines["tokens"]
     assert "$0.000012345" in lines["cost"]
     assert "$0.999987655 of $1.00 left" in lines["budgets"]
+    assert "it stood in for local/a, which failed" in lines["why"]
     assert "not local/a: it does not answer" in err
     assert "1. local/a  VENDOR_UNREACHABLE: connection refused  ($0.00)" in err
     assert "0af7651916cd43dd8448eb211c80319c" in lines["trace"]
