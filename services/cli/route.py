@@ -11,6 +11,7 @@ from typing import IO
 import click
 from rich.console import Console
 
+from services.cli.route_explain import explain
 from services.cli.route_report import measure, report_table
 from services.cli.rows import read_outcomes, read_questions
 from services.router.domain.learning.estimator import Estimator
@@ -27,7 +28,10 @@ VERSION_DIGITS = 12  # of the SHA-256 of the training file: enough to tell prior
 
 @click.group()
 def route() -> None:
-    """Learn which model is good at what, and measure it."""
+    """Explain routes; learn which model is good at what, and measure it."""
+
+
+route.add_command(explain)
 
 
 @route.command()
