@@ -1,5 +1,6 @@
 """The composition root: the only module that knows every concrete class. It closes in reverse."""
 
+import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,18 +10,24 @@ from pathlib import Path
 
 import structlog
 
+from services.access import AdminTokens, look_up_by
 from services.chassis.app import App, Runtime
 from services.chassis.auth import ServiceTokens
 from services.chassis.channel import Remote, connect
+from services.chassis.postgres import open_database
 from services.chassis.server import Registration
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.model_ref import ModelRef
+from services.providers.adapters.admin_store import FOLDER, SCHEMA, AdminStore, Stored
 from services.providers.adapters.budget import RemoteSettlements
 from services.providers.adapters.catalogue.toml_files import load, shipped
 from services.providers.adapters.credentials import CredentialPool, from_environment
 from services.providers.adapters.endpoints_file import WrittenEndpoints, read_endpoints
 from services.providers.adapters.http_client import VendorHttp
 from services.providers.adapters.registry import format_of, vendor_named, vendors
+from services.providers.adapters.sealing import KeyRing
+from services.providers.admin_servicer import ProviderAdminServicer
+from services.providers.deployment import Deployment
 from services.providers.dispatch import Dispatcher
 from services.providers.domain.catalogue import Catalogue
 from services.providers.servicer import ProviderServicer
@@ -32,7 +39,7 @@ from services.providers.use_cases.models import Models
 from services.providers.use_cases.vectors import CountTokens, Embed, Small
 from services.providers.use_cases.witness import Witness
 from services.tokens import warm
-from turnpike.providers.v1 import providers_pb2_grpc
+from turnpike.providers.v1 import providers_admin_pb2_grpc, providers_pb2_grpc
 
 log = structlog.get_logger()
 
@@ -45,14 +52,22 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
     async with AsyncExitStack() as stack:
         budget = await _budget(settings, stack)
         http = await stack.enter_async_context(VendorHttp(certificates=_certificates(settings)))
-        pool = CredentialPool(
-            clock, [*from_environment(vendors().values(), os.environ), *written.credentials]
-        )
+        given = [*from_environment(vendors().values(), os.environ), *written.credentials]
+        pool = CredentialPool(clock)
         book = EndpointBook(clock)
-        models = Models(
-            _catalogue(settings, written), book, vendor_named, vendors().values(), pool.has, clock
+        catalogue = _catalogue(settings, written)
+        models = Models(catalogue, book, vendor_named, vendors().values(), pool.has, clock)
+        keys = KeyRing.parse(settings.encryption_key) if settings.encryption_key else None
+        deployment = Deployment(
+            catalogue,
+            models,
+            pool,
+            clock,
+            given_credentials=given,
+            given_endpoints=written.endpoints,
+            keys=keys,
         )
-        models.set_endpoints(written.endpoints)
+        deployment.put_in_force(Stored())
         witness = Witness(RemoteSettlements(budget) if budget is not None else None)
         stack.push_async_callback(witness.close)
         resources = Resources(book, http, pool, vendor_named, format_of, clock)
@@ -60,6 +75,36 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
         dispatcher = Dispatcher(runtime, resources, witness, under_way_max=settings.attempts_max)
         calls = UnaryCalls(resources, witness, CountTokens(small, _tokenizer_named(models)), Embed(small))
         servicer = ProviderServicer(dispatcher.server, calls, models, book, clock, runtime.stopping)
+        registrations = [
+            Registration(
+                providers_pb2_grpc.add_ProviderServiceServicer_to_server,
+                servicer,
+                ServiceTokens(settings.service_tokens),
+            )
+        ]
+        if settings.postgres_dsn is not None and budget is not None:
+            store = await _store(settings.postgres_dsn, runtime, stack)
+            await deployment.load(store)
+            await _follow(deployment, store, stack)
+            admin = ProviderAdminServicer(
+                store,
+                deployment,
+                models,
+                book,
+                pool,
+                keys,
+                clock,
+                allow_private_http=settings.private_endpoints,
+            )
+            registrations.append(
+                Registration(
+                    providers_admin_pb2_grpc.add_ProviderAdminServiceServicer_to_server,
+                    admin,
+                    AdminTokens(look_up_by(budget)),
+                )
+            )
+        else:
+            log.info("admin RPCs are off: they need TURNPIKE_POSTGRES_DSN and TURNPIKE_BUDGET_ADDRESS")
         warm()
         log.info(
             "providers know",
@@ -67,13 +112,7 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
             endpoints=len(book.all()),
             vendors=sorted({spec.provider for spec in book.all()}),
         )
-        yield [
-            Registration(
-                providers_pb2_grpc.add_ProviderServiceServicer_to_server,
-                servicer,
-                ServiceTokens(settings.service_tokens),
-            )
-        ]
+        yield registrations
 
 
 app = App(name="providers", settings=ProvidersSettings, bootstrap=bootstrap)
@@ -100,6 +139,23 @@ def _certificates(settings: ProvidersSettings) -> ssl.SSLContext:
     if settings.certificates_file is not None:
         context.load_verify_locations(cafile=settings.certificates_file)
     return context
+
+
+async def _store(dsn: str, runtime: Runtime, stack: AsyncExitStack) -> AdminStore:
+    database = await stack.enter_async_context(open_database(dsn, schema=SCHEMA, folder=FOLDER))
+    # Not critical: without it what is known stays in force, and only changes are refused.
+    runtime.health.component("postgres", database.answers, critical=False)
+    return AdminStore(database)
+
+
+async def _follow(deployment: Deployment, store: AdminStore, stack: AsyncExitStack) -> None:
+    following = asyncio.create_task(deployment.follow(store), name="follows admins' changes")
+
+    async def end() -> None:
+        following.cancel()
+        await asyncio.wait([following])
+
+    stack.push_async_callback(end)
 
 
 async def _budget(settings: ProvidersSettings, stack: AsyncExitStack) -> Remote | None:

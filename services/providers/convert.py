@@ -8,10 +8,11 @@ from services.chassis import status
 from services.kernel.errors import InvalidRequest, TurnpikeError
 from services.kernel.ids import RequestId
 from services.kernel.model_ref import ModelRef
+from services.providers.domain.endpoint import EndpointSpec
 from services.providers.domain.failure import ChargeRule, Failure, Reason, RetryClass
 from services.providers.errors import AttemptFailedError
 from services.providers.use_cases.attempt import to_pb_duration
-from turnpike.providers.v1 import providers_pb2
+from turnpike.providers.v1 import catalogue_pb2, providers_pb2
 
 
 def check_attempt(attempt: providers_pb2.Attempt) -> None:
@@ -70,6 +71,17 @@ def to_pb_refused(
             retry_class=RetryClass.RETRY_CLASS_NEVER,
             charge=ChargeRule.CHARGE_RULE_FULL if late or internal else ChargeRule.CHARGE_RULE_NOTHING,
         ),
+    )
+
+
+def to_pb_endpoint(spec: EndpointSpec) -> catalogue_pb2.Endpoint:
+    """An endpoint as everyone may see it: not where it is, nor by which credential."""
+    return catalogue_pb2.Endpoint(
+        endpoint_id=spec.endpoint_id,
+        wire_format=spec.wire_format,
+        region=spec.region,
+        vendor_model=spec.vendor_model,
+        weight=spec.weight,
     )
 
 

@@ -9,10 +9,9 @@ from services.kernel.clock import Clock
 from services.kernel.errors import InvalidRequest, NotFound
 from services.kernel.model_ref import ModelRef
 from services.kernel.pages import page_key, page_rows, page_token
-from services.providers.convert import check_attempt
+from services.providers.convert import check_attempt, to_pb_endpoint
 from services.providers.convert_catalogue import to_pb_model
 from services.providers.domain.catalogue import CatalogueModel
-from services.providers.domain.endpoint import EndpointSpec
 from services.providers.unary import UnaryCalls
 from services.providers.use_cases.endpoints import EndpointBook
 from services.providers.use_cases.models import Models
@@ -128,14 +127,3 @@ class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
     def _to_pb(self, model: CatalogueModel) -> catalogue_pb2.Model:
         endpoints = [to_pb_endpoint(spec) for spec in self._models.endpoints_of(model.name)]
         return to_pb_model(model, self._clock.now(), endpoints)
-
-
-def to_pb_endpoint(spec: EndpointSpec) -> catalogue_pb2.Endpoint:
-    """An endpoint as everyone may see it: not where it is, nor by which credential."""
-    return catalogue_pb2.Endpoint(
-        endpoint_id=spec.endpoint_id,
-        wire_format=spec.wire_format,
-        region=spec.region,
-        vendor_model=spec.vendor_model,
-        weight=spec.weight,
-    )

@@ -18,6 +18,7 @@ from services.chassis.settings import (
     target,
 )
 from services.chassis.settings import Secret as SecretText
+from services.providers.adapters.sealing import KeyRing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,5 +89,10 @@ class ProvidersSettings(ServiceSettings):
         ):
             if file is not None and not file.is_file():
                 yield Problem(variable, f"{file} is not a file")
+        if self.encryption_key is not None:
+            try:
+                KeyRing.parse(self.encryption_key)
+            except ValueError as error:
+                yield Problem("TURNPIKE_CREDENTIALS_KEY", str(error))
         if self.catalogue_folder is not None and not self.catalogue_folder.is_dir():
             yield Problem("TURNPIKE_CATALOGUE_FOLDER", f"{self.catalogue_folder} is not a folder")

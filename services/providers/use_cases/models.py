@@ -40,18 +40,10 @@ class Models:
         self.revision = 0
         """Grows with every change of a model or an endpoint."""
 
-    def set_catalogue(self, catalogue: Catalogue) -> None:
-        """Another catalogue from now on."""
+    def put(self, catalogue: Catalogue, written: Iterable[EndpointSpec]) -> None:
+        """This catalogue and these endpoints from now on; those of vendors with a key join by themselves."""
         self.catalogue = catalogue
-        self._rebuild()
-
-    def set_endpoints(self, written: Iterable[EndpointSpec]) -> None:
-        """The endpoints that the deployment's people wrote or made; those of vendors with a key join by themselves."""
         self._written = tuple(written)
-        self._rebuild()
-
-    def refresh(self) -> None:
-        """Looks again which vendors have a credential."""
         self._rebuild()
 
     def _rebuild(self) -> None:
