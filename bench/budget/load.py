@@ -94,6 +94,7 @@ class Stream:
                 response = await call.read()
                 if response is grpc.aio.EOF:
                     raise RuntimeError(f"the stream ended: {await call.code()} {await call.details()}")
+                assert isinstance(response, pb.ApplyResponse)
                 self._take(response, closed_loop)
         finally:
             writer.cancel()

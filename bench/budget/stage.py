@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from services.chassis.channel import connect
 from services.local import ports
 from services.local.child import running
@@ -133,7 +135,7 @@ async def tenant_with_five_budgets(address: str) -> Tenant:
             budget.limit = LIMIT
             await api.UpdateBudget(
                 admin_pb.UpdateBudgetRequest(
-                    request_id=request_id(), budget=budget, update_mask={"paths": ["limit"]}
+                    request_id=request_id(), budget=budget, update_mask=FieldMask(paths=["limit"])
                 )
             )
         for subject, scope in (

@@ -17,7 +17,7 @@ from services.analytics.domain.queries import (
     TimeRange,
     UsageQuery,
 )
-from services.analytics.domain.usage import LedgerPage, UsageEntry
+from services.analytics.domain.usage import LedgerPage, UsageEntry, UsageRow
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.usage import QueryUsage
 from services.chassis.postgres import Database, open_database
@@ -122,7 +122,8 @@ async def test_sums_are_those_of_single_entries_for_any_range_grouping_and_zone(
             for entry in entries
             if span.start <= entry.occurred_at < span.end and team in ("", entry.team_id)
         ]
-        rows, token = [], ""
+        rows: list[UsageRow] = []
+        token = ""
         while True:
             answer = await ask(question, token)
             rows += answer.rows

@@ -30,9 +30,9 @@ async def router(budgets: Budgets) -> Api:
 
 async def standing(budgets: Budgets, tenant: Tenant, number: int = 0) -> admin_pb.GetBudgetStatusResponse:
     api = await budgets.operator()
-    return await api.GetBudgetStatus(
-        admin_pb.GetBudgetStatusRequest(budget_id=tenant.budgets[number].budget_id)
-    )
+    request = admin_pb.GetBudgetStatusRequest(budget_id=tenant.budgets[number].budget_id)
+    status: admin_pb.GetBudgetStatusResponse = await api.GetBudgetStatus(request)
+    return status
 
 
 async def test_a_hold_is_in_every_budget_and_its_rest_comes_back(

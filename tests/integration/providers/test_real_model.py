@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.local.child import ChildSpec, running
-from services.local.model_server import KEY_VARIABLE
+from services.local.weights import KEY_VARIABLE
 from tests.support.providers import Providers, attempt, providers
 from tests.support.stack_process import until
 from turnpike.common.v1 import content_pb2

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from turnpike.budget.v1 import budget_admin_pb2, entities_pb2, ledger_pb2
 from turnpike.common.v1 import content_pb2, error_pb2
 from turnpike.router.v1 import decision_pb2, router_pb2, router_pb2_grpc
 
-CHEAP = {"input_rate": 100_000_000, "output_rate": 400_000_000}
+CHEAP: dict[str, Any] = {"input_rate": 100_000_000, "output_rate": 400_000_000}
 
 
 @pytest.fixture
@@ -234,7 +235,7 @@ async def test_a_tight_budget_moves_to_the_cheaper_model(on: Road) -> None:
         ({"cap": 100_000}, "NO_CANDIDATE"),
     ],
 )
-async def test_refusals_are_typed(on: Road, more: dict[str, object], reason: str) -> None:
+async def test_refusals_are_typed(on: Road, more: dict[str, Any], reason: str) -> None:
     with pytest.raises(RemoteError) as raised:
         await on.generate(**more)
     assert raised.value.reason == reason

@@ -6,6 +6,7 @@ import pytest
 
 from services.analytics.convert import from_pb_decision, from_pb_entry, from_pb_ledger
 from turnpike.budget.v1 import ledger_pb2 as ledger
+from turnpike.common.v1 import error_pb2
 from turnpike.common.v1.money_pb2 import Money
 from turnpike.common.v1.principal_pb2 import AttemptKey, Principal
 from turnpike.common.v1.usage_pb2 import Usage
@@ -84,7 +85,7 @@ def test_a_decision_is_kept_whole_and_found_by_what_it_says(failed: bool) -> Non
             decision_pb2.TaskProbability(task="code", probability=0.7),
         ],
         attempts=[decision_pb2.AttemptRecord(model="a/x"), decision_pb2.AttemptRecord(model="b/y")],
-        failure=40 if failed else 0,
+        failure=error_pb2.ERROR_REASON_BUDGET_EXHAUSTED if failed else error_pb2.ERROR_REASON_UNSPECIFIED,
     )
     record = from_pb_decision(decision)
     assert (record.task, record.model, record.attempts, record.failed) == ("code", "b/y", 2, failed)

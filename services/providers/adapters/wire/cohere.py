@@ -33,7 +33,8 @@ def chat_usage(raw: Mapping[str, Any]) -> usage_pb2.Usage | None:
         return None
     images = count(tokens.get("image_tokens"))
     return inclusive(
-        input_tokens=None if read is None else read + (images or 0),  # told apart; billed_units has both in one
+        # Told apart here; billed_units has both in one.
+        input_tokens=None if read is None else read + (images or 0),
         output_tokens=output,
         cache_read_tokens=count(raw.get("cached_tokens")),
         reasoning_tokens=count(tokens.get("reasoning_tokens")),
