@@ -22,17 +22,17 @@ from aiohttp import web
 
 from services.providers.simulator.answers import Ask, Reply, make_reply
 from services.providers.simulator.embeddings import count_answer, embedding_answer
-from services.providers.simulator.formats import Format, Left, Malformed, Refusal, Stream, json_bytes
+from services.providers.simulator.formats import Format, Left, Malformed, Refusal, json_bytes
 from services.providers.simulator.formats.anthropic import AnthropicSide
 from services.providers.simulator.formats.gemini import GeminiSide
 from services.providers.simulator.formats.mistral import MistralSide
 from services.providers.simulator.formats.openai_chat import OpenAIChatSide
 from services.providers.simulator.formats.openai_responses import OpenAIResponsesSide
+from services.providers.simulator.key_limits import KeyLimits
+from services.providers.simulator.performance import Performance, Record, refused
 from services.providers.simulator.scenario import (
-    IN_STREAM,
     Director,
     Fault,
-    Plan,
     Scenario,
     ScenarioInvalid,
     parse_scenario,
@@ -44,38 +44,6 @@ BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 
 REQUESTS_REMEMBERED: Final = 1_000
 """The latest ones, for the control endpoint."""
-
-KEYS_MAX: Final = 10_000
-"""Keys whose limits are counted; beyond, the counters begin anew."""
-
-WRITE_BYTES_MAX: Final = 1 << 16
-"""Tokens that are due together are written at least this often."""
-
-_WINDOW_S: Final = 60.0
-_REFUSAL_DELAY_S: Final = 0.002
-
-
-@dataclass(slots=True)
-class Record:
-    """One request and how it went."""
-
-    vendor: str
-    instance: str
-    model: str
-    stream: bool
-    fault: str
-    outcome: str = "running"
-    """`done`, `refused`, `broken` (by a fault) or `cancelled` (by the client)."""
-    output_tokens_sent: int = 0
-
-
-@dataclass(slots=True)
-class _Window:
-    """What one key used in the minute."""
-
-    began_s: float
-    requests: int = 0
-    tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -89,7 +57,7 @@ class Simulator:
     _director: Director = field(init=False)
     _began_s: float = field(init=False)
     _number: int = 0
-    _windows: dict[str, _Window] = field(default_factory=dict)
+    _limits: KeyLimits = field(default_factory=KeyLimits)
     _totals: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -100,7 +68,7 @@ class Simulator:
         self.scenario = scenario
         self._director = Director(scenario)
         self._began_s = self.clock()
-        self._windows.clear()
+        self._limits.clear()
         self._totals.clear()
         self.records.clear()
 
@@ -180,19 +148,20 @@ class Simulator:
         except (ValueError, KeyError, TypeError, AttributeError) as wrong:
             said = str(wrong) if isinstance(wrong, Malformed) else "the request body is not valid"
             refusal = side.refusal(Fault.BAD_REQUEST, path.get("model", ""), None, request_id)
-            return _refused(_with_message(refusal, said), side.headers(Left(), request_id))
+            return refused(_with_message(refusal, said), side.headers(Left(), request_id))
         instance = path.get("instance", "")
         plan = self._director.plan(side.vendor, ask.model, instance, self.clock() - self._began_s)
         replies = [
             make_reply(ask, self.scenario.answers, self.scenario.seed + choice, number)
             for choice in range(ask.choices)
         ]
-        fault, left = self._admitted(side.vendor, _key(request), ask, replies, plan)
+        fault, left = self._admitted(side.vendor, _key(request), ask, replies, plan.fault)
         record = Record(side.vendor, instance, ask.model, ask.stream, fault)
         self.records.append(record)
-        headers = side.headers(left, request_id)
         try:
-            return await self._played(side, request, ask, replies, plan, fault, record, headers, left)
+            return await Performance(
+                side, request, ask, replies, plan, fault, left, request_id, record, self.clock
+            ).play()
         except asyncio.CancelledError:
             record.outcome = "cancelled"
             raise
@@ -204,199 +173,24 @@ class Simulator:
             self._totals[record.outcome] += 1
             self._totals[f"{side.vendor}.{record.outcome}"] += 1
 
-    async def _played(
-        self,
-        side: Format,
-        request: web.Request,
-        ask: Ask,
-        replies: list[Reply],
-        plan: Plan,
-        fault: Fault,
-        record: Record,
-        headers: Mapping[str, str],
-        left: Left,
-    ) -> web.StreamResponse:
-        if fault is Fault.REFUSE:
-            record.outcome = "broken"
-            _abort(request)
-            raise ConnectionResetError("refused by the scenario")
-        if fault not in IN_STREAM:
-            record.outcome = "refused"
-            await asyncio.sleep(_REFUSAL_DELAY_S)
-            wait_s = plan.retry_after_s
-            if wait_s is None and fault is Fault.RATE_LIMIT and left.reset_s:
-                wait_s = round(left.reset_s, 3)
-            return _refused(side.refusal(fault, ask.model, wait_s, headers_id(headers)), headers)
-        if fault is Fault.CONTENT_FILTER:
-            for reply in replies:
-                reply.text, reply.calls, reply.finish = reply.text[: plan.after_tokens], [], "filter"
-        created = int(time.time())
-        if ask.stream:
-            stream = side.stream(ask, replies, created)
-            return await self._streamed(side, request, stream, plan, fault, record, headers)
-        return await self._whole(side, request, ask, replies, plan, fault, record, created, headers)
-
-    async def _whole(
-        self,
-        side: Format,
-        request: web.Request,
-        ask: Ask,
-        replies: list[Reply],
-        plan: Plan,
-        fault: Fault,
-        record: Record,
-        created: int,
-        headers: Mapping[str, str],
-    ) -> web.StreamResponse:
-        tokens = sum(reply.output_tokens for reply in replies)
-        await asyncio.sleep(plan.first_token_s + plan.token_interval_s * tokens)
-        if fault is Fault.STALL:
-            await asyncio.sleep(plan.stall_s)
-        content = json_bytes(side.whole(ask, replies, created))
-        if fault in (Fault.GARBAGE, Fault.ERROR_EVENT):
-            record.outcome = "broken"
-            return web.Response(
-                body=content[: len(content) // 2], headers=headers, content_type="application/json"
-            )
-        response = web.StreamResponse(headers=headers)
-        response.content_type = "application/json"
-        response.content_length = len(content)
-        await response.prepare(request)
-        if fault in (Fault.TRUNCATE, Fault.RESET):
-            record.outcome = "broken"
-            await response.write(content[: len(content) // 2])
-            _abort(request)
-            raise ConnectionResetError("broken by the scenario")
-        await response.write(content)
-        await response.write_eof()
-        record.outcome, record.output_tokens_sent = "done", tokens
-        return response
-
-    async def _streamed(
-        self,
-        side: Format,
-        request: web.Request,
-        stream: Stream,
-        plan: Plan,
-        fault: Fault,
-        record: Record,
-        headers: Mapping[str, str],
-    ) -> web.StreamResponse:
-        began_s = self.clock()
-        response = web.StreamResponse(
-            headers={**headers, "cache-control": "no-cache", "content-type": side.content_type}
-        )
-        breaks_at = plan.after_tokens if fault not in (Fault.NONE, Fault.CONTENT_FILTER) else -1
-        if breaks_at != 0 or fault is not Fault.STALL:
-            await response.prepare(request)
-            if stream.head:
-                await response.write(stream.head)
-        # Tokens that are due are written together: behind its pace the simulator writes less often, not later.
-        pending = b""
-        for number, token in enumerate(stream.tokens):
-            if number == breaks_at:
-                if pending:
-                    await response.write(pending)
-                    pending = b""
-                await self._broken(side, request, response, plan, fault, record)
-                if fault is not Fault.STALL:
-                    return response
-                if not response.prepared:
-                    await response.prepare(request)
-                    await response.write(stream.head)
-                began_s += plan.stall_s
-            wait_s = began_s + plan.first_token_s + plan.token_interval_s * number - self.clock()
-            if wait_s > 0:
-                if pending:
-                    await response.write(pending)
-                    pending = b""
-                await asyncio.sleep(wait_s)
-            pending += token
-            record.output_tokens_sent += 1
-            if len(pending) > WRITE_BYTES_MAX:
-                await response.write(pending)
-                pending = b""
-        if breaks_at >= len(stream.tokens):
-            if pending:
-                await response.write(pending)
-                pending = b""
-            await self._broken(side, request, response, plan, fault, record)
-            if fault is not Fault.STALL:
-                return response
-        await response.write(pending + stream.tail)
-        await response.write_eof()
-        record.outcome = "done"
-        return response
-
-    async def _broken(
-        self,
-        side: Format,
-        request: web.Request,
-        response: web.StreamResponse,
-        plan: Plan,
-        fault: Fault,
-        record: Record,
-    ) -> None:
-        """What the scenario wants in the middle of a stream. Raises ConnectionResetError for a broken connection."""
-        if fault is Fault.STALL:
-            await asyncio.sleep(plan.stall_s)
-            return
-        record.outcome = "broken"
-        if fault is Fault.RESET:
-            _abort(request)
-            raise ConnectionResetError("broken by the scenario")
-        if fault is Fault.ERROR_EVENT:
-            await response.write(side.error_event())
-        elif fault is Fault.GARBAGE:
-            await response.write(b'data: {"choices":[{"delta":{"cont\n\n')
-        await response.write_eof()
-
     def _admitted(
-        self, vendor: str, key: str, ask: Ask, replies: list[Reply], plan: Plan
+        self, vendor: str, key: str, ask: Ask, replies: list[Reply], planned: Fault
     ) -> tuple[Fault, Left]:
-        """The fault that is played, and what is left of the key's limits after this request."""
-        limits, now_s = self.scenario.limits, self.clock()
+        """The fault that is played: the plan's, or that of a limit; and what is left of the key's limits."""
+        limits = self.scenario.limits
         if self.scenario.require_key and not key:
             return Fault.AUTHENTICATION, Left()
-        if len(self._windows) > KEYS_MAX:
-            self._windows.clear()
-        window = self._windows.get(f"{vendor}:{key}")
-        if window is None or now_s - window.began_s >= _WINDOW_S:
-            window = self._windows[f"{vendor}:{key}"] = _Window(now_s)
         tokens = ask.input_tokens + sum(reply.output_tokens for reply in replies)
-        fits = (limits.requests_per_minute is None or window.requests < limits.requests_per_minute) and (
-            limits.tokens_per_minute is None or window.tokens + tokens <= limits.tokens_per_minute
-        )
-        if fits:
-            window.requests += 1
-            window.tokens += tokens
-        left = Left(
-            limits.requests_per_minute,
-            None if limits.requests_per_minute is None else limits.requests_per_minute - window.requests,
-            limits.tokens_per_minute,
-            None if limits.tokens_per_minute is None else limits.tokens_per_minute - window.tokens,
-            max(0.0, window.began_s + _WINDOW_S - now_s),
-        )
-        if plan.fault is Fault.NONE and not fits:
+        fits, left = self._limits.take(limits, f"{vendor}:{key}", tokens, self.clock())
+        if planned is not Fault.NONE:
+            return planned, left
+        if not fits:
             return Fault.RATE_LIMIT, left
-        if (
-            plan.fault is Fault.NONE
-            and limits.concurrency is not None
-            and self.in_flight > limits.concurrency
-        ):
-            return Fault.OVERLOADED, left
-        return plan.fault, left
+        crowded = limits.concurrency is not None and self.in_flight > limits.concurrency
+        return Fault.OVERLOADED if crowded else Fault.NONE, left
 
     def _plain(self, answer: Mapping[str, Any]) -> web.Response:
         return web.Response(body=json_bytes(answer), content_type="application/json")
-
-
-def headers_id(headers: Mapping[str, str]) -> str:
-    """The request's id out of whatever header has it."""
-    for name in ("x-request-id", "request-id", "mistral-correlation-id"):
-        if name in headers:
-            return headers[name].removeprefix("req_")
-    return ""
 
 
 def _key(request: web.Request) -> str:
@@ -408,26 +202,11 @@ def _key(request: web.Request) -> str:
     )
 
 
-def _refused(refusal: Refusal, headers: Mapping[str, str]) -> web.Response:
-    return web.Response(
-        body=json_bytes(refusal.body),
-        status=refusal.status,
-        headers={**headers, **refusal.headers},
-        content_type="application/json",
-    )
-
-
 def _with_message(refusal: Refusal, message: str) -> Refusal:
     error = refusal.body.get("error")
     if isinstance(error, dict):
         error["message"] = message
     return refusal
-
-
-def _abort(request: web.Request) -> None:
-    """Breaks the connection as a crash does: without what was still to be sent."""
-    if request.transport is not None:
-        request.transport.abort()
 
 
 class RunningSimulator:
