@@ -11,6 +11,7 @@ from services.chassis import tasks
 from services.chassis.app import App, Runtime
 from services.chassis.channel import connect
 from services.chassis.postgres import open_database
+from services.chassis.redis import open_redis
 from services.chassis.server import Registration
 from services.kernel.clock import SystemClock
 from services.router.adapters.budget import open_holds
@@ -21,6 +22,7 @@ from services.router.adapters.learned import open_classifier
 from services.router.adapters.policies import BookWatch, PostgresPolicies
 from services.router.adapters.providers import open_models
 from services.router.adapters.requests import PostgresOutcomes
+from services.router.adapters.shared_conditions import AloneConditions, RedisConditions
 from services.router.admin_servicer import RouterAdminServicer
 from services.router.domain.catalogue import Catalogue
 from services.router.domain.estimates import CataloguePriors
@@ -32,7 +34,7 @@ from services.router.use_cases.administer import Administer, book_of
 from services.router.use_cases.application import Application
 from services.router.use_cases.asking import Tools
 from services.router.use_cases.leases import Leases
-from services.router.use_cases.observe import Observer
+from services.router.use_cases.observe import Observer, SharedConditions
 from services.router.use_cases.repeats import Repeats
 from services.router.use_cases.route import Router
 from services.router.use_cases.settle import Settlements
@@ -72,7 +74,10 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         stack.push_async_callback(decisions.drained, DECISIONS_SENT_WITHIN_S)
         settlements = Settlements(holds)
         stack.push_async_callback(settlements.close)
-        observer = Observer(clock, world.take_conditions)
+        shared: SharedConditions = AloneConditions()
+        if settings.redis_url is not None:
+            shared = RedisConditions(await stack.enter_async_context(open_redis(settings.redis_url)))
+        observer = Observer(clock, world.take_conditions, shared)
         leases = Leases(holds, clock)
 
         def take_catalogue(catalogue: Catalogue) -> None:

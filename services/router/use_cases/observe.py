@@ -1,17 +1,24 @@
-"""Watches how attempts fare and publishes it once a second, as an immutable snapshot that decisions are made from."""
+"""Watches how attempts fare and publishes it once a second, as an immutable snapshot that decisions are made from.
+
+Replicas share: their measurements add up, and a breaker that one has opened is open for all; each probes for itself.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from services.kernel.clock import Clock
 from services.router.domain.breaker import Breaker
 from services.router.domain.catalogue import Health
-from services.router.domain.conditions import Condition, Conditions
+from services.router.domain.conditions import BreakerState, Condition, Conditions
 from services.router.domain.statistics import Sums
 from services.router.records import AttemptRecord
 
 PUBLISH_EVERY_S = 1.0
+
+WORTH_TELLING = 0.05
+"""Endpoints of which less than so many attempts are remembered are not worth telling others of."""
 
 ENDPOINTS_MAX = 10_000
 """Endpoints that are remembered; a catalogue that forgets and renames must not fill the memory."""
@@ -34,6 +41,29 @@ ENDPOINTS_FAULT = frozenset(
 )
 
 
+class Part(NamedTuple):
+    """What a replica tells others of one endpoint: its sums as of now, and its breaker if that is open."""
+
+    attempts: float
+    failures: float
+    firsts: float
+    ttft_s: float
+    ttft_s_squared: float
+    tokens: float
+    seconds: float
+    open_for_s: float
+    """Below 0: it is not open."""
+    rest_s: float
+
+
+class SharedConditions(Protocol):
+    """Where replicas tell each other. Never raises: without it each goes on alone."""
+
+    async def exchange(self, mine: Mapping[str, Part]) -> Sequence[Mapping[str, Part]]:
+        """Tells what is known here, by endpoint; returns what every other replica told of late."""
+        ...
+
+
 @dataclass(slots=True)
 class _Endpoint:
     health: Health = Health.UNKNOWN
@@ -41,15 +71,18 @@ class _Endpoint:
     retry_at_s: float | None = None
     breaker: Breaker = field(default_factory=Breaker)
     sums: Sums = field(default_factory=Sums)
+    others: Sums | None = None
+    """What all other replicas measured."""
 
 
 class Observer:
     """The `Observations` port."""
 
-    def __init__(self, clock: Clock, take: Callable[[Conditions], None]) -> None:
+    def __init__(self, clock: Clock, take: Callable[[Conditions], None], shared: SharedConditions) -> None:
         """`take` gets the snapshot, once a second and whenever a breaker moves."""
         self._clock = clock
         self._take = take
+        self._shared = shared
         self._endpoints: dict[str, _Endpoint] = {}
 
     def begun(self, endpoint_id: str) -> bool:
@@ -98,12 +131,15 @@ class Observer:
         for endpoint_id, endpoint in self._endpoints.items():
             endpoint.breaker = endpoint.breaker.at(now_s)
             endpoint.sums.decay(now_s)
+            sums = endpoint.sums
+            if endpoint.others is not None:
+                sums = sums.merged(endpoint.others, now_s)
             conditions[endpoint_id] = Condition(
                 endpoint.health,
                 endpoint.finding,
                 endpoint.retry_at_s,
                 endpoint.breaker.state,
-                endpoint.sums.speed(),
+                sums.speed(),
             )
         version = int(self._clock.now().timestamp() * 1000)
         self._take(Conditions(version, conditions))
@@ -111,8 +147,53 @@ class Observer:
     async def run(self) -> None:
         """Publishes for ever, until it is cancelled."""
         while True:
+            self.take_others(await self._shared.exchange(self.told()))
             self.publish()
             await asyncio.sleep(PUBLISH_EVERY_S)
+
+    def told(self) -> Mapping[str, Part]:
+        """What other replicas should know."""
+        now_s = self._clock.monotonic_s()
+        parts: dict[str, Part] = {}
+        for endpoint_id, endpoint in self._endpoints.items():
+            sums, breaker = endpoint.sums, endpoint.breaker.at(now_s)
+            sums.decay(now_s)
+            is_open = breaker.state is BreakerState.OPEN
+            if sums.attempts < WORTH_TELLING and not is_open:
+                continue
+            parts[endpoint_id] = Part(
+                sums.attempts,
+                sums.failures,
+                sums.firsts,
+                sums.ttft_s,
+                sums.ttft_s_squared,
+                sums.tokens,
+                sums.seconds,
+                now_s - breaker.opened_at_s if is_open else -1.0,
+                breaker.rest_s,
+            )
+        return parts
+
+    def take_others(self, replicas: Sequence[Mapping[str, Part]]) -> None:
+        """Other replicas' measurements are added to ours; what they found broken is left alone here, too."""
+        now_s = self._clock.monotonic_s()
+        for endpoint in self._endpoints.values():
+            endpoint.others = None
+        for parts in replicas:
+            for endpoint_id, part in parts.items():
+                endpoint = self._endpoint(endpoint_id)
+                theirs = Sums(now_s, *part[:7])
+                endpoint.others = theirs if endpoint.others is None else endpoint.others.merged(theirs, now_s)
+                mine = endpoint.breaker.at(now_s)
+                # Only a breaker that is closed follows: one that probes finds out for itself.
+                if (
+                    part.open_for_s >= 0
+                    and mine.state is BreakerState.CLOSED
+                    and part.open_for_s < part.rest_s
+                ):
+                    endpoint.breaker = Breaker(
+                        BreakerState.OPEN, opened_at_s=now_s - part.open_for_s, rest_s=part.rest_s
+                    )
 
     def forget_all_but(self, endpoint_ids: Iterable[str]) -> None:
         """Endpoints that the catalogue has no longer are forgotten."""
