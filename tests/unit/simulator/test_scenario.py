@@ -1,6 +1,6 @@
 from random import Random
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 
 from services.providers.simulator.answers import Ask, OfferedTool, instance, make_reply, pieces
