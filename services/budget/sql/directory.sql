@@ -30,43 +30,35 @@ FROM directory_head AS head LEFT JOIN directory_changes AS changes ON true;
 -- What changed after revision $1.
 SELECT DISTINCT kind, entity_id, removed_secret_hash FROM directory_changes WHERE revision > $1;
 
--- name: select_directory_keys
--- Every secret that opens a key: its present one, and the one before while that still works. Where $1 is not null only
--- those of keys $1, of projects $2, of teams $3, of organisations $4, of users $5.
+-- name: select_all_directory_keys
+-- Every secret that works, or is a key's present one.
 SELECT
-    secrets.secret_hash, keys.organisation_id, keys.team_id, keys.project_id, keys.key_id, keys.user_id,
-    keys.permissions, secrets.expires_at, keys.model_patterns,
-    (keys.state <> 1 OR projects.state <> 1 OR teams.state <> 1 OR organisations.state <> 1
-        OR coalesce(users.state, 1) <> 1) AS disabled
-FROM keys
-JOIN projects USING (project_id)
-JOIN teams ON teams.team_id = keys.team_id
-JOIN organisations ON organisations.organisation_id = keys.organisation_id
-LEFT JOIN users ON users.user_id = keys.user_id
-CROSS JOIN LATERAL (
-    VALUES (keys.secret_hash, keys.expires_at),
-        (keys.previous_secret_hash, least(keys.expires_at, keys.previous_secret_expires_at))
-) AS secrets (secret_hash, expires_at)
-WHERE secrets.secret_hash IS NOT NULL
-    AND (secrets.secret_hash = keys.secret_hash OR secrets.expires_at > now())
-    AND ($1::text[] IS NULL OR keys.key_id = ANY ($1) OR keys.project_id = ANY ($2) OR keys.team_id = ANY ($3)
-        OR keys.organisation_id = ANY ($4) OR keys.user_id = ANY ($5));
+    secret_hash, organisation_id, team_id, project_id, key_id, user_id, permissions, expires_at, model_patterns,
+    disabled
+FROM directory_keys WHERE known;
+
+-- name: select_directory_keys
+-- Of these those of keys $1, of projects $2, of teams $3, of organisations $4, of users $5.
+SELECT
+    secret_hash, organisation_id, team_id, project_id, key_id, user_id, permissions, expires_at, model_patterns,
+    disabled
+FROM directory_keys WHERE known AND key_id = ANY (ARRAY(
+    SELECT key_id FROM keys WHERE key_id = ANY ($1)
+    UNION SELECT key_id FROM keys WHERE project_id = ANY ($2)
+    UNION SELECT key_id FROM keys WHERE team_id = ANY ($3)
+    UNION SELECT key_id FROM keys WHERE organisation_id = ANY ($4)
+    UNION SELECT key_id FROM keys WHERE user_id = ANY ($5)
+));
 
 -- name: find_directory_key
--- The key that the secret $1 opens, or opened before its rotation.
+-- The key that the secret $1 opens, or opened before its rotation, and the directory's revision.
 SELECT
-    $1::bytea AS secret_hash, keys.organisation_id, keys.team_id, keys.project_id, keys.key_id, keys.user_id,
-    keys.permissions, keys.model_patterns,
-    CASE WHEN keys.secret_hash = $1 THEN keys.expires_at
-        ELSE least(keys.expires_at, keys.previous_secret_expires_at) END AS expires_at,
-    (keys.state <> 1 OR projects.state <> 1 OR teams.state <> 1 OR organisations.state <> 1
-        OR coalesce(users.state, 1) <> 1) AS disabled
-FROM keys
-JOIN projects USING (project_id)
-JOIN teams ON teams.team_id = keys.team_id
-JOIN organisations ON organisations.organisation_id = keys.organisation_id
-LEFT JOIN users ON users.user_id = keys.user_id
-WHERE keys.secret_hash = $1 OR keys.previous_secret_hash = $1;
+    secret_hash, organisation_id, team_id, project_id, key_id, user_id, permissions, expires_at, model_patterns,
+    disabled, (SELECT revision FROM directory_head) AS revision
+FROM directory_keys
+WHERE secret_hash = $1 AND key_id = ANY (ARRAY(
+    SELECT key_id FROM keys WHERE secret_hash = $1 UNION SELECT key_id FROM keys WHERE previous_secret_hash = $1
+));
 
 -- name: select_directory_organisations
 -- Organisations $1, or all.

@@ -35,7 +35,7 @@ class PostgresDirectoryStore:
     async def snapshot(self) -> DirectorySnapshot:
         async with self._database.transaction(isolation="repeatable_read") as connection:
             revision = await self._revision(connection)
-            entries = await self._entries(connection, None, keys=[None] * 5)
+            entries = await self._entries(connection, None)
         return DirectorySnapshot(revision, entries)
 
     async def changes(self, after_revision: int) -> DirectoryChange | None:
@@ -50,26 +50,22 @@ class PostgresDirectoryStore:
                 ids[row["kind"]].append(row["entity_id"])
                 if row["removed_secret_hash"] is not None:
                     removed.add(row["removed_secret_hash"])
-            entries = await self._entries(connection, ids, keys=[ids[kind] for kind in _KEYS_BY])
+            entries = await self._entries(connection, ids)
         return DirectoryChange(after_revision, revision, entries, tuple(sorted(removed)))
 
     async def key(self, secret_hash: bytes) -> tuple[DirectoryKey, int] | None:
-        async with self._database.transaction(isolation="repeatable_read") as connection:
-            revision = await self._revision(connection)
-            row = await connection.fetchrow(statements()["find_directory_key"], secret_hash)
-        return None if row is None else (_key(row), revision)
+        row = await self._database.fetchrow(statements()["find_directory_key"], secret_hash)
+        return None if row is None else (_key(row), row["revision"])
 
     async def _revision(self, connection: Connection) -> int:
         revision: int = await connection.fetchval(statements()["directory_revision"])
         return revision
 
     async def _entries(
-        self,
-        connection: Connection,
-        ids: Mapping[str, Collection[str]] | None,
-        *,
-        keys: Collection[list[str] | None],
+        self, connection: Connection, ids: Mapping[str, Collection[str]] | None
     ) -> DirectoryEntries:
+        """What was named, and the keys below it; everything if `ids` is None."""
+
         def only(kind: str) -> list[str] | None:
             return None if ids is None else list(ids.get(kind, ()))
 
@@ -79,7 +75,11 @@ class PostgresDirectoryStore:
                 return []
             return list(await connection.fetch(statements()[f"select_directory_{kind}s"], named))
 
-        key_rows = await connection.fetch(statements()["select_directory_keys"], *keys)
+        if ids is None:
+            key_rows = await connection.fetch(statements()["select_all_directory_keys"])
+        else:
+            named = [list(ids.get(kind, ())) for kind in _KEYS_BY]
+            key_rows = await connection.fetch(statements()["select_directory_keys"], *named)
         return DirectoryEntries(
             keys=tuple(_key(row) for row in key_rows),
             organisations=tuple(from_row(row, Organisation) for row in await rows("organisation")),
@@ -89,7 +89,7 @@ class PostgresDirectoryStore:
         )
 
 
-def _key(row: Mapping[str, Any]) -> DirectoryKey:
+def _key(row: Any) -> DirectoryKey:
     return DirectoryKey(
         secret_hash=row["secret_hash"],
         organisation_id=row["organisation_id"],
