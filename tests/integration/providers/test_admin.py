@@ -30,6 +30,8 @@ from turnpike.providers.v1.providers_admin_pb2_grpc import ProviderAdminServiceS
 KEY = base64.b64encode(os.urandom(32)).decode()
 SECRET = "sk-very-secret-of-ours"
 MODEL = "openai/gpt-5.4-mini"
+PLACE = "at-the-test"
+"""Named in attempts, for with a key of OpenAI's its own endpoint joins by itself."""
 
 
 @dataclass
@@ -102,11 +104,12 @@ def credential(**more: Any) -> pb.CreateCredentialRequest:
 def endpoint(stack: Stack, **more: Any) -> pb.CreateEndpointRequest:
     config = pb.EndpointConfig(model=MODEL, base_url=f"{stack.vendor.base_url}/v1", **more)
     config.endpoint.wire_format = "openai_chat"
+    config.endpoint.endpoint_id = PLACE
     return pb.CreateEndpointRequest(request_id=request_id(), endpoint=config)
 
 
 async def generate(stack: Stack, organisation_id: str = "") -> str:
-    asked = attempt(model=MODEL)
+    asked = attempt(model=MODEL, endpoint_id=PLACE)
     asked.principal.organisation_id = organisation_id
     response = await stack.running.remote.unary(
         stack.running.stub.Generate, providers_pb2.GenerateRequest(attempt=asked), timeout_s=10
@@ -277,7 +280,7 @@ async def test_another_replica_follows(stack: Stack, tmp_path: Path) -> None:
         await stack.admin.CreateEndpoint(endpoint(stack))
 
         async def answered() -> str | None:
-            request = providers_pb2.GenerateRequest(attempt=attempt(model=MODEL))
+            request = providers_pb2.GenerateRequest(attempt=attempt(model=MODEL, endpoint_id=PLACE))
             try:
                 response = await other.remote.unary(other.stub.Generate, request, timeout_s=5)
             except TurnpikeError:
