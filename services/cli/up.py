@@ -1,7 +1,6 @@
 """`turnpike up`: starts the local stack and keeps it until Ctrl-C."""
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Awaitable
@@ -17,8 +16,7 @@ from services.cli.local_stack import LocalStack
 from services.cli.report import ConsoleReporter
 from services.kernel.errors import TurnpikeError
 from services.local.demo import Demo, ensure_demo
-from services.local.price_list import bring_list_prices
-from services.local.prices import import_list_prices
+from services.local.prices import import_list_prices, usable_models
 from services.local.stack import OPERATOR_SECRET, SERVICES, SUPERVISOR, Stack, UnknownComponent, compose
 from services.local.state import AlreadyRunning, StateFolder, default_folder
 from services.local.supervisor import ComponentFailed, Supervisor
@@ -69,9 +67,9 @@ async def _run(state: StateFolder, console: Console, *, demo: bool, once: bool, 
         _say(console, f"[yellow]·[/] {note}")
     supervisor = Supervisor(state, stack.components, ConsoleReporter(console), stack.kept_ports.release)
     try:
-        if not await _unless(stop, supervisor.start()) or not await _unless(stop, _set_prices(state, stack)):
-            return 0
-        if not await _unless(stop, _price_models(state, stack)):
+        if not await _unless(stop, supervisor.start()) or not await _unless(
+            stop, _open_the_road(state, stack, console)
+        ):
             return 0
         _say(console, "[bold green]ready[/]")
         failed = False
@@ -108,8 +106,8 @@ async def _unless(stop: asyncio.Event, work: Awaitable[object]) -> bool:
         working.cancel()
 
 
-async def _set_prices(state: StateFolder, stack: Stack) -> None:
-    """Give every model of the catalogue its list price, unless it has one."""
+async def _open_the_road(state: StateFolder, stack: Stack, console: Console) -> None:
+    """Give every model of the catalogue its list price, unless it has one, and say which can be called here."""
     if not {"budget", "providers"} <= {component.name for component in stack.components}:
         return
     ours, operator = state.secret(f"{SUPERVISOR}-token"), state.secret(OPERATOR_SECRET)
@@ -117,19 +115,14 @@ async def _set_prices(state: StateFolder, stack: Stack) -> None:
         connect("providers", stack.address("providers"), token=ours) as providers,
         connect("budget", stack.address("budget"), token=operator) as budget,
     ):
-        await bring_list_prices(providers, budget)
-
-
-async def _price_models(state: StateFolder, stack: Stack) -> None:
-    """Put the catalogue's list prices into the price book. A failure is told at the first request: nothing is free."""
-    async with (
-        connect(
-            "providers", stack.address("providers"), token=state.secret("router-token", "tps_")
-        ) as providers,
-        connect("budget", stack.address("budget"), token=state.secret(OPERATOR_SECRET)) as budget,
-    ):
-        with contextlib.suppress(TurnpikeError):
+        try:
             await import_list_prices(providers, budget)
+            usable = await usable_models(providers)
+        except TurnpikeError as error:  # without a price a request is refused, never free
+            _say(console, f"[red]prices[/] {error.reason}: {error.message}")
+            return
+    of_each = ", ".join(f"{count} of {provider}" for provider, count in sorted(usable.items()))
+    _say(console, f"[dim]models[/] {of_each or 'none: set a vendor key, such as OPENAI_API_KEY'}")
 
 
 async def _show_demo(state: StateFolder, stack: Stack, console: Console) -> bool:

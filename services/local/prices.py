@@ -1,16 +1,19 @@
 """Puts the catalogue's list prices into the price book: on a machine of one's own nobody else would.
 
+The budget service owns the prices in force; the catalogue only ships what vendors publish.
+
 Prices already in force are left alone, an operator's own among them, so this runs at every start.
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from services.chassis.channel import Remote
 from turnpike.budget.v1 import budget_admin_pb2
 from turnpike.budget.v1.budget_admin_pb2_grpc import BudgetAdminServiceStub
-from turnpike.common.v1 import price_pb2
-from turnpike.providers.v1 import providers_pb2
+from turnpike.providers.v1 import catalogue_pb2, providers_pb2
 from turnpike.providers.v1.providers_pb2_grpc import ProviderServiceStub
 
 PAGE_SIZE = 1000
@@ -24,7 +27,7 @@ async def import_list_prices(providers: Remote, budget: Remote) -> int:
     `providers` is a connection as a service, `budget` one with the operator's token. Raises TurnpikeError when either
     refuses or cannot be reached.
     """
-    prices = await _list_prices(providers)
+    prices = [price async for model in _models(providers) for price in model.list_prices]
     stub = BudgetAdminServiceStub(budget.channel)
     added = 0
     for first in range(0, len(prices), PRICES_PER_IMPORT):
@@ -38,15 +41,18 @@ async def import_list_prices(providers: Remote, budget: Remote) -> int:
     return added
 
 
-async def _list_prices(providers: Remote) -> list[price_pb2.ModelPrice]:
+async def usable_models(providers: Remote) -> Counter[str]:
+    """Return how many models of each provider can be called here. Raises TurnpikeError as `import_list_prices`."""
+    return Counter([model.model.partition("/")[0] async for model in _models(providers, usable_only=True)])
+
+
+async def _models(providers: Remote, *, usable_only: bool = False) -> AsyncIterator[catalogue_pb2.Model]:
     stub = ProviderServiceStub(providers.channel)
-    found: list[price_pb2.ModelPrice] = []
-    token = ""
+    request = providers_pb2.ListModelsRequest(page_size=PAGE_SIZE, usable_only=usable_only)
     while True:
-        request = providers_pb2.ListModelsRequest(page_size=PAGE_SIZE, page_token=token)
-        response = await providers.unary(stub.ListModels, request, timeout_s=RPC_TIMEOUT_S)
-        for model in response.models:
-            found.extend(model.list_prices)
-        token = response.next_page_token
-        if not token:
-            return found
+        page = await providers.unary(stub.ListModels, request, timeout_s=RPC_TIMEOUT_S)
+        for model in page.models:
+            yield model
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

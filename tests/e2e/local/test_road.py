@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.stack_process import StackProcess, stack, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("local-stack")]
 CHEAP = "local/smollm2-economy"
 DEAR = "local/smollm2-express"
 

@@ -20,7 +20,7 @@ from tests.support.stack_process import StackProcess, stack, until
 
 PARTS = ("postgres", "redis")
 ONLY = ("--only", "postgres", "--only", "redis")
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("local-stack")]
 
 
 @pytest.fixture(scope="module")
