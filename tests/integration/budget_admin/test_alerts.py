@@ -3,12 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
+import asyncpg
 import pytest
 
+from services.budget.adapters.postgres.alert_store import PostgresAlertStore
+from services.budget.adapters.postgres.statements import FOLDER
 from services.budget.adapters.webhook_sender import WebhookSender
-from services.budget.use_cases.alerting import signature
+from services.budget.use_cases.alerting import Alerting, signature
+from services.chassis.postgres import open_database
 from services.chassis.status import RemoteError
+from services.kernel.clock import ManualClock
 from tests.support.budget import Budgets, attempt, commit, hold, serving_budget
 from tests.support.budget_admin import Api, Tenant, make_tenant, request_id
 from tests.support.receiver import Receiver, receiving
@@ -70,6 +76,68 @@ async def test_thresholds_and_overage_are_sent_signed_and_once(postgres_dsn: str
                 await asyncio.sleep(0.1)  # the receiver answered; the mark follows within the same step
         assert len(alerts) == 9
         assert len(receiver.received) == 10
+
+
+async def test_chain_heads_leave_once_an_hour(postgres_dsn: str, receiver: Receiver) -> None:
+    async with serving_budget(postgres_dsn, webhook_trusted_hosts=receiver.host) as budgets:
+        api = await budgets.operator()
+        tenant, other = await make_tenant(api, "Acme"), await make_tenant(api, "Other")
+        webhook = pb.Webhook(
+            organisation_id=tenant.organisation.organisation_id,
+            url=f"http://{receiver.host}/hook",
+            chain_heads=True,
+        )
+        await api.CreateWebhook(pb.CreateWebhookRequest(request_id=request_id(), webhook=webhook))
+        await spend(budgets, tenant, DOLLAR // 10, DOLLAR // 10)
+        await spend(budgets, other, DOLLAR // 10, DOLLAR // 10)
+        connection = await asyncpg.connect(postgres_dsn)
+        try:
+            await connection.execute(
+                "UPDATE budget.chain_head_exports SET exported_at = now() - interval '61 min'"
+            )
+        finally:
+            await connection.close()
+        (delivery,) = await receiver.until(1)
+        body = json.loads(delivery.body)
+        heads = {
+            head.organisation_id: head
+            for head in (await api.ListChainHeads(pb.ListChainHeadsRequest())).heads
+        }
+        ours = heads[tenant.organisation.organisation_id]
+        assert body["type"] == "chain_heads"
+        assert body["heads"] == [
+            {"organisation_id": ours.organisation_id, "sequence": ours.sequence, "hash": ours.hash.hex()}
+        ]
+
+
+async def test_a_budget_that_will_not_last_is_said_once(postgres_dsn: str, receiver: Receiver) -> None:
+    """Rates by samples, with time as a parameter: the worker's own steps over the real store."""
+    async with serving_budget(postgres_dsn) as budgets:
+        api = await budgets.operator()
+        tenant = await make_tenant(api, "Acme")
+        await spend(budgets, tenant, DOLLAR // 4, DOLLAR // 4)
+    async with (
+        open_database(postgres_dsn, schema="budget", folder=FOLDER) as database,
+        WebhookSender() as sender,
+    ):
+        clock = ManualClock(datetime.now(UTC))
+        alerting = Alerting(PostgresAlertStore(database), sender, clock)
+        for _ in range(3):
+            clock.advance(600)
+            await alerting.step()
+            again = Alerting(PostgresAlertStore(database), sender, clock)
+            await again.step()
+    async with serving_budget(postgres_dsn) as budgets:
+        api = await budgets.operator()
+        alerts = (await api.ListAlerts(pb.ListAlertsRequest())).alerts
+        projected = [alert for alert in alerts if alert.kind == pb.ALERT_KIND_PROJECTED_EXHAUSTION]
+        assert {alert.budget_id for alert in projected} == {budget.budget_id for budget in tenant.budgets}
+        assert len(projected) == len(tenant.budgets)
+        assert "last until" in projected[0].message
+        status = (
+            await api.GetBudgetStatus(pb.GetBudgetStatusRequest(budget_id=tenant.budgets[0].budget_id))
+        ).status
+        assert status.spent == DOLLAR // 4
 
 
 @pytest.mark.parametrize(

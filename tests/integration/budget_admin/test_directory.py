@@ -5,6 +5,7 @@ import hashlib
 import time
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.kernel.errors import TurnpikeError
@@ -85,6 +86,40 @@ async def test_a_reader_comes_back_where_it_was(admin: Admin) -> None:
     for unknown in (revision + 1000, 10**15):
         async with watching(router, unknown) as messages:
             assert (await anext(messages)).snapshot.complete
+
+
+async def test_every_replica_hears_of_an_end_within_a_second(postgres_dsn: str) -> None:
+    async with serving_admin(postgres_dsn) as here, serving_admin(postgres_dsn) as there:
+        api, router = await here.operator(), await there.router()
+        tenant = await make_tenant(api, "Acme")
+        async with watching(router) as messages:
+            snapshot = await anext(messages)
+            assert not snapshot.snapshot.entries.keys[0].disabled
+            await api.RevokeKey(pb.RevokeKeyRequest(request_id=request_id(), key_id=tenant.key.key_id))
+            revoked = time.monotonic()
+            change = (await next_change(messages)).change
+            assert time.monotonic() - revoked < 1.0
+            assert [key.disabled for key in change.entries.keys] == [True]
+
+
+async def test_a_lost_notification_is_healed_by_looking(postgres_dsn: str) -> None:
+    """The listening connection ends and nobody notices: the change is heard of all the same."""
+    async with serving_admin(postgres_dsn) as admin:
+        api, router = await admin.operator(), await admin.router()
+        tenant = await make_tenant(api, "Acme")
+        connection = await asyncpg.connect(postgres_dsn)
+        try:
+            async with watching(router) as messages:
+                await anext(messages)
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+                )
+                await api.RevokeKey(pb.RevokeKeyRequest(request_id=request_id(), key_id=tenant.key.key_id))
+                change = (await next_change(messages)).change
+                assert [key.disabled for key in change.entries.keys] == [True]
+        finally:
+            await connection.close()
 
 
 async def test_heartbeats_come_within_a_second_stop_with_the_store_and_come_back(postgres_dsn: str) -> None:

@@ -27,7 +27,7 @@ from services.budget.domain.burn import Sample
 from services.budget.domain.charges import Charged, Difference
 from services.budget.domain.config import ConfigChange, ConfigKind
 from services.budget.domain.entities import AdminToken, EntityState
-from services.budget.domain.ids import WebhookId
+from services.budget.domain.ids import AuditId, WebhookId
 from services.budget.domain.kinds import Kind
 from services.budget.domain.limits import StoredBudget
 from services.budget.domain.price_book import StoredPrice
@@ -325,6 +325,19 @@ class PostgresAdminStore:
             if await connection.fetchrow(statements()["find_admin_token_by_secret"], token.secret_hash):
                 return False
             await connection.execute(statements()["insert_admin_token"], *to_row(token))
+            await connection.execute(
+                statements()["insert_audit_record"],
+                str(AuditId.new()),
+                token.created_at,
+                str(token.admin_token_id),
+                "Bootstrap",
+                str(token.admin_token_id),
+                None,
+                None,
+                None,
+                to_trail(token),
+                "",
+            )
             kept()
             return True
 
