@@ -26,8 +26,8 @@ class Window:
     held: int = 0
     spent: int = 0
     overage: int = 0
-    peak: int = 0
-    """Highest held + spent + overage right after an admission."""
+    least_left: int | None = None
+    """What was left at least, right after an admission. None: nothing was admitted."""
 
     @property
     def used(self) -> int:
@@ -57,6 +57,8 @@ class Replay:
     """Budget → (sequence, what was left after it) wherever that changed; only where asked for."""
     overshoot: int = 0
     """Admissions above a limit."""
+    by_budget: dict[str, list[Window]] = field(default_factory=dict)
+    """The windows of each budget in the order they began."""
     last_sequence: int = 0
 
 
@@ -141,6 +143,7 @@ def _apply(
             _wrong(state, sequence, f"opens window {no} twice")
         else:
             state.windows[no] = Window(budget, unit, start, end, limit)
+            state.by_budget.setdefault(budget, []).append(state.windows[no])
         if history:
             _remember(state, sequence, budget, fields["t"], rolling)
     legs = fields.get("l", ())
@@ -159,7 +162,8 @@ def _apply(
                 _wrong(state, sequence, f"makes a figure of window {no} negative")
             if kind in (HOLD, EXTEND) and window.budget not in lenient:
                 used = _used(state, window, fields["t"], rolling)
-                window.peak = max(window.peak, used)
+                left = window.limit - used
+                window.least_left = left if window.least_left is None else min(window.least_left, left)
                 if used > window.limit:
                     state.overshoot += 1
                     _wrong(
@@ -176,17 +180,18 @@ def _used(state: Replay, window: Window, now: int, rolling: Mapping[str, tuple[i
         return window.used
     length, buckets = rolling[window.budget]
     since = now // length * length - buckets * length
-    return sum(
-        other.used
-        for other in state.windows.values()
-        if other.budget == window.budget and other.start >= since
-    )
+    used = 0
+    for other in reversed(state.by_budget[window.budget]):
+        if other.start < since:
+            break
+        used += other.used
+    return used
 
 
 def _remember(
     state: Replay, sequence: int, budget: str, now: int, rolling: Mapping[str, tuple[int, int]]
 ) -> None:
-    newest = max((w for w in state.windows.values() if w.budget == budget), key=lambda w: w.start)
+    newest = state.by_budget[budget][-1]
     state.history.setdefault(budget, []).append((sequence, newest.limit - _used(state, newest, now, rolling)))
 
 

@@ -117,7 +117,7 @@ async def chaos(options: Options, folder: Path) -> Outcome:
             caller = Caller(folder, number, options.seed * 10 + number)
             caller.start()
             callers.append(caller)
-        stack.callback(_stop_all, callers)
+        stack.callback(stop_all, callers)
         begun = time.monotonic()
         outcome = Outcome(options, Verdict())
         await _disasters(arena, options, outcome, redis_url)
@@ -132,7 +132,8 @@ async def chaos(options: Options, folder: Path) -> Outcome:
         return outcome
 
 
-def _stop_all(callers: list[Caller]) -> None:
+def stop_all(callers: list[Caller]) -> None:
+    """Kills what is still there."""
     for caller in callers:
         if caller.process is not None and caller.process.poll() is None:
             caller.kill()
