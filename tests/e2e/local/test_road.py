@@ -93,3 +93,16 @@ def test_the_road_heals_after_any_part_is_killed(road: StackProcess, part: str) 
 def test_the_killed_model_server_is_back(road: StackProcess) -> None:
     """It rests for half a minute first; by now that has passed."""
     road.wait_for(r"^✓ model-\S+ +back after")
+
+
+def test_nothing_outlives_a_killed_supervisor_and_the_next_start_goes_on(road: StackProcess) -> None:
+    """Last, for it ends the stack that the others use."""
+    key = (road.state / "secrets" / "demo-key").read_text()
+    road.process.kill()
+    road.process.wait()
+    until(lambda: not road.processes(), "the end of every child, without anybody's help")
+    with stack(road.state, "--demo", "--once") as again:
+        assert again.process.wait(90) == 0, again.text
+        assert "Shown once" not in again.text
+        assert "\nmodel " in again.text
+    assert (road.state / "secrets" / "demo-key").read_text() == key
