@@ -6,7 +6,7 @@
 
 A span that is entered is the parent of spans begun inside it, also across awaits and in tasks started there. It ends
 with its block; an exception that leaves the block makes it an error. Ours instead of the SDK because a span costs 2 µs
-and its encoding 20 here, 37 and 47 there, and a request has ten of them (docs/decisions/0001-lean-tracing.md).
+and its encoding 8 here, 37 and 47 there, and a request has ten of them (docs/decisions/0001-lean-tracing.md).
 """
 
 import asyncio
