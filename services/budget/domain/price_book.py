@@ -26,6 +26,8 @@ class StoredPrice:
     price: ModelPrice
     revision: int
     created_at: datetime
+    imported: bool = False
+    """It came with a list; otherwise an operator set it."""
 
 
 def begins(price: ModelPrice) -> datetime:
@@ -101,7 +103,8 @@ def to_import(
 ) -> tuple[list[ModelPrice], int]:
     """Which of the offered list prices to add, and how many are in the book already.
 
-    The past is not rewritten: a model that has prices gets another from now on, whatever date its list has.
+    The past is not rewritten: a model that has prices gets another from now on, whatever date its list has. A price
+    that an operator set is left alone for as long as it is in force.
     """
     by_model: dict[str, list[StoredPrice]] = defaultdict(list)
     for stored in known:
@@ -111,8 +114,11 @@ def to_import(
     for price in offered:
         mine = by_model.get(price.model, [])
         present = in_force(mine, now)
-        if any(_same(stored, price, begins(price)) for stored in mine) or (
-            present is not None and begins(price) <= now and _same(present, price, begins(present.price))
+        by_hand = present is not None and not present.imported
+        if (
+            by_hand
+            or any(_same(stored, price, begins(price)) for stored in mine)
+            or (present is not None and begins(price) <= now and _same(present, price, begins(present.price)))
         ):
             unchanged += 1
         elif mine and begins(price) <= now:

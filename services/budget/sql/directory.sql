@@ -81,7 +81,8 @@ FROM projects WHERE $1::text[] IS NULL OR project_id = ANY ($1);
 -- name: select_directory_prices
 -- Prices $1, or all that hold now or will.
 SELECT
-    price_id, organisation_id, model, effective_from, effective_until, tiers, source, revision, created_at
+    price_id, organisation_id, model, effective_from, effective_until, tiers, source, revision, created_at,
+    imported
 FROM prices
 WHERE CASE
     WHEN $1::text[] IS NOT NULL THEN price_id = ANY ($1)

@@ -12,13 +12,14 @@ SELECT revision FROM price_head;
 -- Adds a price.
 INSERT INTO prices (
     price_id, organisation_id, model, effective_from, effective_until, tiers, currency_code, source, revision,
-    created_at
-) VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'USD', $7, $8, $9);
+    created_at, imported
+) VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'USD', $7, $8, $9, $10);
 
 -- name: select_prices
 -- List prices and, where $1 is not null, the organisation's own; of models $2 where that is not null.
 SELECT
-    price_id, organisation_id, model, effective_from, effective_until, tiers, source, revision, created_at
+    price_id, organisation_id, model, effective_from, effective_until, tiers, source, revision, created_at,
+    imported
 FROM prices
 WHERE (organisation_id IS NULL OR organisation_id = $1) AND ($2::text[] IS NULL OR model = ANY ($2))
 ORDER BY model, revision;

@@ -83,7 +83,7 @@ class Prices:
             if organisation_id is not None:
                 await found(writes, change, ORGANISATION, organisation_id)
             dated = replace(price, effective_from=price.effective_from or change.at)
-            (stored,) = await self._add(writes, change, [dated], organisation_id)
+            (stored,) = await self._add(writes, change, [dated], organisation_id, imported=False)
             return stored
 
         return await self._store.once(change, StoredPrice, work)
@@ -97,7 +97,7 @@ class Prices:
             added, unchanged = to_import(known, offered, change.at)
             if not added:
                 return Imported(0, unchanged, await writes.price_revision())
-            stored = await self._add(writes, change, added, None)
+            stored = await self._add(writes, change, added, None, imported=True)
             return Imported(len(stored), unchanged, stored[0].revision)
 
         return await self._store.once(change, Imported, work)
@@ -108,6 +108,8 @@ class Prices:
         change: AdminChange,
         prices: Sequence[ModelPrice],
         organisation_id: OrganisationId | None,
+        *,
+        imported: bool,
     ) -> list[StoredPrice]:
         revision = await writes.next_price_revision()
         stored = [
@@ -117,6 +119,7 @@ class Prices:
                 price=price,
                 revision=revision,
                 created_at=change.at,
+                imported=imported,
             )
             for price in prices
         ]

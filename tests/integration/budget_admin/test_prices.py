@@ -50,6 +50,16 @@ async def test_a_second_import_changes_nothing_and_a_new_list_price_begins_now(a
     assert await imported(api, price(70, since=long_ago)) == (0, 1)
 
 
+async def test_an_import_leaves_what_an_operator_set_alone(admin: Admin) -> None:
+    api = await admin.operator()
+    assert await imported(api, price(100)) == (1, 0)
+    await api.SetPrice(pb.SetPriceRequest(request_id=request_id(), price=price(80)))
+    assert await rate(api) == 80
+    for listed in (100, 60):
+        assert await imported(api, price(listed)) == (0, 1)
+    assert await rate(api) == 80
+
+
 async def test_an_organisation_pays_its_own_price_or_the_list_less_its_discount(admin: Admin) -> None:
     api = await admin.operator()
     made = await api.CreateOrganisation(

@@ -29,7 +29,7 @@ def model_prices(draw: st.DrawFn) -> ModelPrice:
     )
 
 
-def book(prices: list[tuple[ModelPrice, bool]]) -> list[StoredPrice]:
+def book(prices: list[tuple[ModelPrice, bool, bool]]) -> list[StoredPrice]:
     return [
         StoredPrice(
             price_id=PriceId.new(),
@@ -37,12 +37,13 @@ def book(prices: list[tuple[ModelPrice, bool]]) -> list[StoredPrice]:
             price=price,
             revision=revision,
             created_at=START,
+            imported=imported,
         )
-        for revision, (price, own) in enumerate(prices, 1)
+        for revision, (price, own, imported) in enumerate(prices, 1)
     ]
 
 
-books = st.lists(st.tuples(model_prices(), st.booleans()), max_size=8).map(book)
+books = st.lists(st.tuples(model_prices(), st.booleans(), st.booleans()), max_size=8).map(book)
 
 
 def by_definition(prices: list[StoredPrice], model: str, at: datetime) -> StoredPrice | None:
@@ -103,6 +104,10 @@ def test_an_import_comes_true_once_and_rewrites_no_past(
         StoredPrice(price_id=PriceId.new(), organisation_id=None, price=price, revision=100, created_at=now)
         for price in added
     ]
+    for model in MODELS:
+        present = in_force([s for s in listed if s.price.model == model], now)
+        if present is not None and not present.imported:
+            assert all(price.model != model for price in added)
     for model in set(MODELS) - fresh:
         for day in range(8):
             at = START + timedelta(days=day)

@@ -3084,7 +3084,7 @@ class ImportPricesRequest(_message.Message):
     """Same id and content: the same answer; other content: REQUEST_ID_REUSED."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[_price_pb2.ModelPrice]:
-        """The prices; those already in force are left alone."""
+        """The prices; those already in force are left alone, and so is what an operator set."""
 
     def __init__(
         self,

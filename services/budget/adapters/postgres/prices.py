@@ -24,6 +24,7 @@ def price_of(row: Mapping[str, Any]) -> StoredPrice:
         ),
         revision=row["revision"],
         created_at=row["created_at"],
+        imported=row["imported"],
     )
 
 
@@ -40,4 +41,5 @@ def parameters_of(stored: StoredPrice) -> list[Any]:
         price.source,
         stored.revision,
         stored.created_at,
+        stored.imported,
     ]
