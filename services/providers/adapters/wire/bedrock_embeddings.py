@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from services.providers.adapters.wire.body import arr, decode_object, encode
+from services.providers.adapters.wire.body import arr, decode_object, encode, numbers
 from services.providers.domain.classify import request_id_of
 from services.providers.domain.failure import Reason, failed, unreadable
 from services.providers.domain.usage import count, inclusive
@@ -37,10 +37,12 @@ def vectors(headers: Headers, body: bytes) -> Vectors:
     listed = arr(given.get("float")) if isinstance(given, dict) else arr(given)
     if not listed and isinstance(said.get("embedding"), list):
         listed = [said["embedding"]]
-    if not listed or not all(isinstance(vector, list) for vector in listed):
+    if not listed:
         raise unreadable("The vendor's answer has no vectors.")
     told = headers.get("x-amzn-bedrock-input-token-count", "")
     read = count(said.get("inputTextTokenCount", int(told) if told.isdigit() else None))
     usage = None if read is None else inclusive(input_tokens=read, output_tokens=0)
-    embeddings = [content_pb2.Embedding(index=number, values=vector) for number, vector in enumerate(listed)]
+    embeddings = [
+        content_pb2.Embedding(index=number, values=numbers(vector)) for number, vector in enumerate(listed)
+    ]
     return Vectors(embeddings, usage, vendor_request_id=request_id_of(headers))

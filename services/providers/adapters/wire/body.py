@@ -126,6 +126,24 @@ def _value(value: struct_pb2.Value) -> Any:
             return None
 
 
+INDEX_MAX: Final = 1_023
+"""No vendor numbers choices or vectors higher in one answer; what is above is a mistake and counts as unsaid."""
+
+
+def index_or(value: object, otherwise: int) -> int:
+    """`value` if it can be the number of a choice or a vector, else `otherwise`: its place."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= INDEX_MAX:
+        return otherwise
+    return value
+
+
+def numbers(value: object) -> list[float]:
+    """A vector as JSON numbers. Raises AttemptError(VENDOR_PROTOCOL_ERROR) if it is none."""
+    if not isinstance(value, list) or not all(type(number) in (int, float) for number in value):
+        raise unreadable("A vector of the vendor's answer is no list of numbers.")
+    return [float(number) for number in value]
+
+
 def base64_text(data: bytes) -> str:
     """Bytes as base64 text."""
     return base64.b64encode(data).decode("ascii")

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.providers.adapters.wire.body import arr, decode, decode_object, encode, encode_text, obj, text
+from services.providers.adapters.wire.body import (
+    arr,
+    decode,
+    decode_object,
+    encode,
+    encode_text,
+    numbers,
+    obj,
+    text,
+)
 from services.providers.adapters.wire.cohere_request import SIGNER, chat_body
 from services.providers.adapters.wire.openai_errors import error_of
 from services.providers.adapters.wire.sse import Event, LineTooLong, SseDecoder
@@ -274,12 +283,13 @@ class CohereChat:
         said = decode_object(body)
         listed = said.get("embeddings")
         listed = arr(listed.get("float")) if isinstance(listed, dict) else arr(listed)
-        if not listed or not all(isinstance(vector, list) for vector in listed):
+        if not listed:
             raise unreadable("The vendor's answer has no vectors.")
         billed = count(obj(obj(said.get("meta")).get("billed_units")).get("input_tokens"))
         usage = None if billed is None else inclusive(input_tokens=billed, output_tokens=0)
         embeddings = [
-            content_pb2.Embedding(index=number, values=vector) for number, vector in enumerate(listed)
+            content_pb2.Embedding(index=number, values=numbers(vector))
+            for number, vector in enumerate(listed)
         ]
         return Vectors(embeddings, usage, vendor_request_id=request_id_of(headers) or text(said.get("id")))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.providers.adapters.wire.body import arr, decode_object, encode, obj
+from services.providers.adapters.wire.body import arr, decode_object, encode, numbers, obj
 from services.providers.adapters.wire.gemini_answer import (
     ContentStream,
     content_answer,
@@ -100,10 +100,7 @@ class Gemini:
             usage.output_tokens = 0
         embeddings = []
         for number, entry in enumerate(listed):
-            values = entry.get("values")
-            if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
-                raise unreadable("A vector of the vendor's answer is no list of numbers.")
-            embeddings.append(content_pb2.Embedding(index=number, values=values))
+            embeddings.append(content_pb2.Embedding(index=number, values=numbers(entry.get("values"))))
         return Vectors(embeddings, usage)
 
 

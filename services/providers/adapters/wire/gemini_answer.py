@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.providers.adapters.wire.body import arr, decode, decode_object, encode_text, obj, text
+from services.providers.adapters.wire.body import arr, decode, decode_object, encode_text, index_or, obj, text
 from services.providers.adapters.wire.gemini_request import OWN_ID_PREFIX, SIGNER
 from services.providers.adapters.wire.json_array import ArrayDecoder
 from services.providers.adapters.wire.sse import Event, LineTooLong, SseDecoder
@@ -118,9 +118,7 @@ class _State:
             deltas.append(ChoiceDelta(finish_reason=reason, finish_reason_raw=str(blocked)))
 
     def _candidate(self, candidate: Mapping[str, Any], number: int, deltas: list[ChoiceDelta]) -> None:
-        index = candidate.get("index", number)
-        if not isinstance(index, int) or index < 0:
-            index = number
+        index = index_or(candidate.get("index"), number)
         self.seen.add(index)
         first = len(deltas)
         for part in arr(obj(candidate.get("content")).get("parts")):

@@ -16,6 +16,7 @@ from services.providers.adapters.wire.body import (
     decode_object,
     encode,
     encode_text,
+    numbers,
     obj,
     struct_json,
     text,
@@ -341,12 +342,13 @@ class OllamaChat:
         if said.get("error"):
             raise error_of(said, 0, headers)
         listed = arr(said.get("embeddings"))
-        if not listed or not all(isinstance(vector, list) for vector in listed):
+        if not listed:
             raise unreadable("The server's answer has no vectors.")
         read = count(said.get("prompt_eval_count"))
         usage = None if read is None else inclusive(input_tokens=read, output_tokens=0)
         embeddings = [
-            content_pb2.Embedding(index=number, values=vector) for number, vector in enumerate(listed)
+            content_pb2.Embedding(index=number, values=numbers(vector))
+            for number, vector in enumerate(listed)
         ]
         return Vectors(embeddings, usage)
 

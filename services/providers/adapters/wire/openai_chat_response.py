@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from services.providers.adapters.wire.body import arr, decode_object, media_of_data_url, obj, text
+from services.providers.adapters.wire.body import arr, decode_object, index_or, media_of_data_url, obj, text
 from services.providers.adapters.wire.openai_chat_parts import (
     arguments,
     call_signature,
@@ -52,9 +52,8 @@ def _choice(choice: Any, number: int, provider: str) -> content_pb2.Choice:
         parts = [Part(text=content_pb2.TextPart(text=choice["text"]))]
     raw = text(choice.get("finish_reason"))
     kinds = {part.WhichOneof("kind") for part in parts}
-    index = choice.get("index")
     return content_pb2.Choice(
-        index=index if isinstance(index, int) and index >= 0 else number,
+        index=index_or(choice.get("index"), number),
         message=content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=parts),
         finish_reason=finish_reason(raw, has_tool_calls="tool_call" in kinds, has_refusal="refusal" in kinds),
         finish_reason_raw=raw,

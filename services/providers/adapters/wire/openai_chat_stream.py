@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from services.providers.adapters.wire.body import arr, decode, media_of_data_url, obj, text
+from services.providers.adapters.wire.body import arr, decode, index_or, media_of_data_url, obj, text
 from services.providers.adapters.wire.openai_chat_parts import (
     arguments,
     call_signature,
@@ -141,9 +141,7 @@ class ChatStream:
                 self._take_choice(choice, number, deltas)
 
     def _take_choice(self, choice: dict[str, Any], number: int, deltas: list[ChoiceDelta]) -> None:
-        index = choice.get("index", number)
-        if not isinstance(index, int) or index < 0:
-            index = number
+        index = index_or(choice.get("index"), number)
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _ChoiceState()

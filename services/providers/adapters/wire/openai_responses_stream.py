@@ -154,8 +154,8 @@ class ResponsesStream:
 
     def _item(self, said: Mapping[str, Any]) -> _Item:
         key = said.get("output_index")
-        if key is None:
-            key = said.get("item_id")
+        if not isinstance(key, int):
+            key = text(said.get("item_id"))
         item = self._items.get(key)
         if item is None:
             item = self._items[key] = _Item(None)
