@@ -33,6 +33,7 @@ from services.router.settings import RouterSettings
 from services.router.use_cases.administer import Administer, book_of
 from services.router.use_cases.application import Application
 from services.router.use_cases.asking import Tools
+from services.router.use_cases.cached import Answers
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.observe import Observer, SharedConditions
 from services.router.use_cases.repeats import Repeats
@@ -108,7 +109,9 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         outcomes = PostgresOutcomes(database, settings.answers_key)
         await _in_background(stack, outcomes=outcomes.run())
         repeats = Repeats(outcomes, holds, clock)
-        application = Application(world, tools, repeats, open_classifier(), deadline_s=settings.deadline_s)
+        application = Application(
+            world, tools, repeats, Answers(clock), open_classifier(), deadline_s=settings.deadline_s
+        )
 
         async def budget_answers() -> bool:
             return holds_stream.connected and directory.fresh

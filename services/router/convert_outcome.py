@@ -16,6 +16,7 @@ from services.router.errors import (
     Shortfall,
     StreamInterrupted,
 )
+from services.router.records import DecisionRecord
 from services.router.use_cases.asking import Event, Finished, Started
 from services.router.use_cases.generate import Run
 from turnpike.common.v1 import error_pb2
@@ -24,30 +25,88 @@ from turnpike.router.v1 import router_pb2 as pb
 BUDGETS_TOLD_MAX = 3
 
 
-def to_pb_response(run: Run, last: Event) -> pb.GenerateResponse | None:
-    """The whole answer, from the last event of a run; None of any other."""
-    if not isinstance(last, Finished):
-        return None
-    return pb.GenerateResponse(choices=last.answer.choices, outcome=to_pb_outcome(run, last))
+class UnaryForm:
+    """An answer as one message."""
+
+    def part_of(self, run: Run, event: Event) -> pb.GenerateResponse | None:
+        """The whole answer, of the last event."""
+        if not isinstance(event, Finished):
+            return None
+        return pb.GenerateResponse(choices=event.answer.choices, outcome=to_pb_outcome(run, event))
+
+    def encode(self, part: pb.GenerateResponse) -> bytes:
+        """The message as bytes."""
+        return part.SerializeToString()
+
+    def decode(self, content: bytes) -> pb.GenerateResponse:
+        """The message of such bytes."""
+        return pb.GenerateResponse.FromString(content)
+
+    def from_cache(self, part: pb.GenerateResponse, record: DecisionRecord) -> pb.GenerateResponse:
+        """The answer as it is given again."""
+        _given_again(part.outcome, record)
+        return part
+
+    def cost_nanos(self, last: pb.GenerateResponse) -> int | None:
+        """What the answer cost."""
+        return last.outcome.cost.nanos if last.outcome.HasField("cost") else None
 
 
-def to_pb_event(run: Run, event: Event) -> pb.StreamGenerateResponse:
-    """One event of a streamed answer."""
-    if isinstance(event, Started):
-        record = run.record
-        assert record is not None
-        return pb.StreamGenerateResponse(
-            started=pb.GenerationStarted(
-                request_id=record.request_id,
-                decision_id=record.decision_id,
-                model=event.model,
-                attempt=event.attempt,
-                trace_id=record.trace_id,
+class StreamForm:
+    """An answer as it comes."""
+
+    def part_of(self, run: Run, event: Event) -> pb.StreamGenerateResponse:
+        """The message of an event."""
+        if isinstance(event, Started):
+            record = run.record
+            assert record is not None
+            return pb.StreamGenerateResponse(
+                started=pb.GenerationStarted(
+                    request_id=record.request_id,
+                    decision_id=record.decision_id,
+                    model=event.model,
+                    attempt=event.attempt,
+                    trace_id=record.trace_id,
+                )
             )
-        )
-    if isinstance(event, Finished):
-        return pb.StreamGenerateResponse(finished=to_pb_outcome(run, event))
-    return pb.StreamGenerateResponse(delta=event)
+        if isinstance(event, Finished):
+            return pb.StreamGenerateResponse(finished=to_pb_outcome(run, event))
+        return pb.StreamGenerateResponse(delta=event)
+
+    def encode(self, part: pb.StreamGenerateResponse) -> bytes:
+        """The message as bytes."""
+        return part.SerializeToString()
+
+    def decode(self, content: bytes) -> pb.StreamGenerateResponse:
+        """The message of such bytes."""
+        return pb.StreamGenerateResponse.FromString(content)
+
+    def from_cache(
+        self, part: pb.StreamGenerateResponse, record: DecisionRecord
+    ) -> pb.StreamGenerateResponse:
+        """The message as it is given again."""
+        if part.HasField("started"):
+            part.started.request_id = record.request_id
+            part.started.decision_id = record.decision_id
+        elif part.HasField("finished"):
+            _given_again(part.finished, record)
+        return part
+
+    def cost_nanos(self, last: pb.StreamGenerateResponse) -> int | None:
+        """What the answer cost."""
+        return last.finished.cost.nanos if last.finished.HasField("cost") else None
+
+
+def _given_again(outcome: pb.Outcome, record: DecisionRecord) -> None:
+    outcome.request_id = record.request_id
+    outcome.decision_id = record.decision_id
+    outcome.reason = "The project's cache had the answer; nothing was called and nothing is charged."
+    outcome.from_cache = True
+    outcome.cost.nanos = 0
+    outcome.duration.Clear()
+    outcome.ClearField("attempts")
+    outcome.ClearField("time_to_first_token")
+    outcome.ClearField("budgets")
 
 
 def to_pb_outcome(run: Run, finished: Finished) -> pb.Outcome:

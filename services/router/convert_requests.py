@@ -71,10 +71,24 @@ def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> 
         instructions=sample.system,
         newest=sample.newest,
         exact_bounds=lambda tokenizers: input_bounds(request.input, tokenizers),
-        content_hash=lambda: hashlib.sha256(
-            (b"stream" if streamed else b"unary") + request.SerializeToString(deterministic=True)
-        ).digest(),
+        cache_key=lambda: _hash(
+            b"stream" if streamed else b"unary",
+            request.model.encode(),
+            request.input.SerializeToString(deterministic=True),
+            request.routing.SerializeToString(deterministic=True),
+        ),
+        content_hash=lambda: _hash(
+            b"stream" if streamed else b"unary", request.SerializeToString(deterministic=True)
+        ),
     )
+
+
+def _hash(*parts: bytes) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
 
 
 class _Faults:

@@ -3,12 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from google.protobuf.message import Message
-
 from services.kernel.errors import InvalidRequest
 from services.router.convert_decision import to_pb_decision
 from services.router.convert_models import to_pb_models
-from services.router.convert_outcome import to_pb_event, to_pb_response
+from services.router.convert_outcome import StreamForm, UnaryForm
 from services.router.convert_requests import from_pb_generate
 from services.router.use_cases.application import Application
 from turnpike.router.v1 import router_pb2 as pb
@@ -25,9 +23,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """Answers a conversation with one model's answer."""
         asked = from_pb_generate(request, streamed=False)
         answer = pb.GenerateResponse()
-        async with aclosing(
-            self._application.answer(asked, to_pb_response, _bytes, pb.GenerateResponse.FromString)
-        ) as parts:
+        async with aclosing(self._application.answer(asked, UnaryForm())) as parts:
             async for part in parts:
                 answer = part
         return answer
@@ -37,9 +33,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         """Answers as the model speaks."""
         asked = from_pb_generate(request.request, streamed=True)
-        async with aclosing(
-            self._application.answer(asked, to_pb_event, _bytes, pb.StreamGenerateResponse.FromString)
-        ) as parts:
+        async with aclosing(self._application.answer(asked, StreamForm())) as parts:
             async for part in parts:
                 yield part
 
@@ -65,7 +59,3 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             decision_id=request.decision_id, request_id=request.request_id
         )
         return pb.GetDecisionResponse(decision=decision, replayed=to_pb_decision(again), identical=identical)
-
-
-def _bytes(message: Message) -> bytes:
-    return message.SerializeToString()

@@ -18,7 +18,8 @@ from services.router.domain.policy_book import Alias
 from services.router.domain.prices import PriceView
 from services.router.domain.world import World
 from services.router.records import DecisionRecord
-from services.router.use_cases.asking import Ask, Event, Tools
+from services.router.use_cases.asking import Ask, Form, Tools
+from services.router.use_cases.cached import Answers, Kept
 from services.router.use_cases.callers import current_caller, left_s
 from services.router.use_cases.generate import Run
 from services.router.use_cases.repeats import Repeatable, Repeats
@@ -58,6 +59,8 @@ class Request:
     exact_bounds: ExactBounds
     content_hash: Callable[[], bytes]
     """Of everything that makes the request what it is: what tells a repetition from another request."""
+    cache_key: Callable[[], bytes]
+    """Of what makes the answer: the same without the request's id, its user and its names to report by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Application:
         world: World,
         tools: Tools,
         repeats: Repeats,
+        answers: Answers,
         classify: Classify,
         *,
         deadline_s: float,
@@ -88,46 +92,85 @@ class Application:
         self._world = world
         self._tools = tools
         self._repeats = repeats
+        self._answers = answers
         self._router = tools.router
         self._log = tools.log
         self._clock = tools.clock
         self._classify = classify
         self._deadline_s = deadline_s
 
-    async def answer(
-        self,
-        request: Request,
-        part_of: Callable[[Run, Event], Part | None],
-        encode: Callable[[Part], bytes],
-        decode: Callable[[bytes], Part],
+    async def answer(self, request: Request, form: Form[Part]) -> AsyncGenerator[Part, None]:
+        """The answer's messages: a run's, or those of an identical request before (a repetition, or from the cache)."""
+        subject = self._subject(request)
+        rules = self._router.rules_of(subject)
+        if rules.use_cache and rules.cache_ttl_s is not None:
+            answered = self._through_cache(request, subject, form, rules.cache_ttl_s)
+        else:
+            answered = self._answered(request, subject, form)
+        async with aclosing(answered) as parts:
+            async for part in parts:
+                yield part
+
+    async def _answered(
+        self, request: Request, subject: Subject, form: Form[Part]
     ) -> AsyncGenerator[Part, None]:
-        """The answer's messages as `part_of` makes them of a run's events; of a repetition, those of the first time."""
-        run = self._run(request)
+        run = self._run(request, subject)
         if not request.callers_id:
             async with aclosing(run.events()) as events:
                 async for event in events:
-                    part = part_of(run, event)
+                    part = form.part_of(run, event)
                     if part is not None:
                         yield part
             return
-        caller = current_caller(request.user)
+        caller = subject.caller
         project = self._world.directory.projects.get(caller.project_id)
         repeatable = Repeatable(
             caller.organisation_id,
             request.request_id,
             request.content_hash(),
             project is not None and project.capture_content,
-            encode,
-            decode,
+            form,
         )
-        async with aclosing(self._repeats.parts(repeatable, run, part_of)) as parts:
+        async with aclosing(self._repeats.parts(repeatable, run)) as parts:
             async for part in parts:
                 yield part
 
-    def _run(self, request: Request) -> Run:
-        caller = current_caller(request.user)
-        left = left_s(self._deadline_s)
-        subject = self._subject(request, left)
+    async def _through_cache(
+        self, request: Request, subject: Subject, form: Form[Part], ttl_s: float
+    ) -> AsyncGenerator[Part, None]:
+        access = self._world.access(subject.caller)
+        key = (subject.caller.project_id, access, self._world.policies.revision, request.cache_key())
+        kept = await self._answers.find(key)
+        if kept is not None:
+            record = self._hit(request, subject, kept)
+            for content in kept.parts:
+                yield form.from_cache(form.decode(content), record)
+            return
+        answer: Kept | None = None
+        try:
+            collected: list[bytes] = []
+            last: Part | None = None
+            async with aclosing(self._answered(request, subject, form)) as parts:
+                async for part in parts:
+                    collected.append(form.encode(part))
+                    last = part
+                    yield part
+            answer = Kept(tuple(collected), form.cost_nanos(last) if last is not None else None)
+        finally:
+            self._answers.done(key, answer, ttl_s)
+
+    def _hit(self, request: Request, subject: Subject, kept: Kept) -> DecisionRecord:
+        """Records a hit: the decision that would have been made, no attempt, and what was saved."""
+        record = self._decided(request, subject)
+        saved = {"cache": "hit"}
+        if kept.cost_nanos is not None:
+            saved["saved_nanos"] = str(kept.cost_nanos)
+        record.metadata = {**record.metadata, **saved}
+        record.duration_s = 0.0
+        self._log.record(record)
+        return record
+
+    def _run(self, request: Request, subject: Subject) -> Run:
         dimensions = dict(request.metadata)
         if subject.task:
             dimensions.setdefault("task", subject.task)
@@ -143,21 +186,22 @@ class Application:
                 streamed=request.streamed,
                 metadata=request.metadata,
                 dimensions=dict(list(dimensions.items())[:DIMENSIONS_MAX]),
-                left_s=left,
-                vendor_user=caller.user_id,
+                left_s=left_s(self._deadline_s),
+                vendor_user=subject.caller.user_id,
             ),
         )
 
     def preview(self, request: Request) -> DecisionRecord:
         """The decision that would be made, without calling or holding anything."""
-        subject = self._subject(request, left_s(self._deadline_s))
-        decision = self._router.decide(subject, PREVIEW_SEED)
+        return self._decided(request, self._subject(request))
+
+    def _decided(self, request: Request, subject: Subject) -> DecisionRecord:
         return DecisionRecord(
             decision_id=DecisionId.new(),
             request_id=request.request_id,
             caller=subject.caller,
             decided_at=self._clock.now(),
-            decision=decision,
+            decision=self._router.decide(subject, PREVIEW_SEED),
             streamed=request.streamed,
             metadata=request.metadata,
             declared_task=request.wishes.task,
@@ -165,7 +209,7 @@ class Application:
             data_class=request.wishes.data_class,
         )
 
-    def _subject(self, request: Request, left: float) -> Subject:
+    def _subject(self, request: Request) -> Subject:
         caller = current_caller(request.user)
         wishes = request.wishes
         belief = self._classify(request.instructions, request.newest, request.features, wishes)

@@ -1,17 +1,22 @@
 """What the steps of a request share: what is asked, what it is done with, and what comes back."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from services.kernel.clock import Clock
 from services.kernel.ids import RequestId
 from services.router.domain.access import Caller
 from services.router.domain.fallback import RetryBudget
 from services.router.ports import DecisionLog, Holds, Models, Observations
+from services.router.records import DecisionRecord
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.route import Router, Subject
 from services.router.use_cases.settle import Settlements
 from turnpike.common.v1 import content_pb2
 from turnpike.providers.v1 import providers_pb2
+
+if TYPE_CHECKING:
+    from services.router.use_cases.generate import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +74,30 @@ class Finished:
 
 
 Event = Started | Finished | content_pb2.ChoiceDelta
+
+
+Part = TypeVar("Part")
+
+
+class Form(Protocol[Part]):
+    """The messages that an answer is given in: how they are made of a run's events, and written down."""
+
+    def part_of(self, run: "Run", event: Event) -> Part | None:
+        """The message of an event; None: this form has none for it."""
+        ...
+
+    def encode(self, part: Part) -> bytes:
+        """A message as bytes."""
+        ...
+
+    def decode(self, content: bytes) -> Part:
+        """The message of such bytes."""
+        ...
+
+    def from_cache(self, part: Part, record: DecisionRecord) -> Part:
+        """The message as it is given again: at no cost, and saying so."""
+        ...
+
+    def cost_nanos(self, last: Part) -> int | None:
+        """What the answer cost, by its last message; None: not known."""
+        ...

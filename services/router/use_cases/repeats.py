@@ -7,7 +7,7 @@ projects that let content be captured, and encrypted (adapters/requests.py).
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -16,7 +16,7 @@ from services.kernel.clock import Clock
 from services.kernel.errors import RequestIdReused
 from services.router.errors import BudgetRefused, RequestAlreadySettled, RequestInProgress
 from services.router.ports import AttemptKey, Holds
-from services.router.use_cases.asking import Event
+from services.router.use_cases.asking import Form
 from services.router.use_cases.generate import Run
 
 KEPT_IN_MEMORY_S = 120.0
@@ -61,8 +61,7 @@ class Repeatable(Generic[Part]):
     request_id: str
     content_hash: bytes
     keep_answer: bool
-    encode: Callable[[Part], bytes]
-    decode: Callable[[bytes], Part]
+    form: Form[Part]
 
 
 class Repeats:
@@ -76,9 +75,7 @@ class Repeats:
         self._kept: OrderedDict[tuple[str, str], tuple[float, Outcome]] = OrderedDict()
         self._kept_bytes = 0
 
-    async def parts(
-        self, request: Repeatable[Part], run: Run, part_of: Callable[[Run, Event], Part | None]
-    ) -> AsyncGenerator[Part, None]:
+    async def parts(self, request: Repeatable[Part], run: Run) -> AsyncGenerator[Part, None]:
         """The answer's messages: the run's, or those of the first time.
 
         Raises RequestInProgress, RequestAlreadySettled or RequestIdReused where there is no answer to give again.
@@ -99,11 +96,11 @@ class Repeats:
                 size_bytes = 0
                 async with aclosing(run.events()) as events:
                     async for event in events:
-                        part = part_of(run, event)
+                        part = request.form.part_of(run, event)
                         if part is None:
                             continue
                         if size_bytes <= ANSWER_BYTES_MAX:
-                            collected.append(request.encode(part))
+                            collected.append(request.form.encode(part))
                             size_bytes += len(collected[-1])
                         yield part
                 self._keep(request, run, collected if size_bytes <= ANSWER_BYTES_MAX else None)
@@ -127,7 +124,7 @@ class Repeats:
             raise RequestIdReused(request.request_id)
         if outcome.parts is None:
             raise RequestAlreadySettled(request.request_id, outcome.cost_nanos, outcome.decision_id or None)
-        return [request.decode(part) for part in outcome.parts]
+        return [request.form.decode(part) for part in outcome.parts]
 
     async def _elsewhere(self, request: Repeatable[Part]) -> Outcome:
         """What became of a request that another run has claimed."""

@@ -85,6 +85,12 @@ class Router:
             input_bounds=_bounds(board, subject),
         )
 
+    def rules_of(self, subject: Subject) -> Rules:
+        """The rules in force for a request. Raises PolicyDenied."""
+        policy = self._world.policies.policy_for(subject.caller)
+        data_classes = self._data_class(subject.caller, subject.wishes)
+        return self._rules_in_force(policy, subject.wishes, data_classes)
+
     def decide(self, subject: Subject, seed: int, *, policy: Policy | None = None) -> Decision:
         """The decision, which may have an empty plan (`refusal` says what to answer then)."""
         return decide(self.question(subject, seed, policy=policy))
