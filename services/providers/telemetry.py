@@ -42,8 +42,9 @@ async def traced(run: AttemptRun) -> providers_pb2.AttemptFinished:
                 call.fields[names.ENDPOINT_ID] = run.endpoint_id
         span.set(names.GEN_AI_RESPONSE_MODEL, finished.vendor_model or None)
         span.set(names.GEN_AI_RESPONSE_ID, finished.vendor_request_id or None)
-        first = finished.time_to_first_token
-        span.set(names.GEN_AI_TIME_TO_FIRST_CHUNK, first.seconds + first.nanos / 1e9)
+        if finished.HasField("time_to_first_token"):
+            first = finished.time_to_first_token
+            span.set(names.GEN_AI_TIME_TO_FIRST_CHUNK, first.seconds + first.nanos / 1e9)
         _say_usage(span, finished.usage)
         return finished
 

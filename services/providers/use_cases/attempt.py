@@ -210,8 +210,8 @@ class AttemptRun:
         except AttemptError:
             self._refused = True
             raise
-        self._first_token_at = self._loop.time()
         if self.attempt.stream:
+            self._first_token_at = self._loop.time()
             for choice in answer.choices:
                 await self._emit(as_deltas(choice), scope)
             answer.choices = []
@@ -327,7 +327,10 @@ class AttemptRun:
             vendor_request_id=answer.vendor_request_id,
             vendor_model=answer.vendor_model,
             dropped_parameters=dropped,
-            time_to_first_token=to_pb_duration((self._first_token_at or ended) - self._begun),
+            # An answer that came whole says nothing of its first token; its end in its place would teach wrong latencies.
+            time_to_first_token=to_pb_duration(self._first_token_at - self._begun)
+            if self._first_token_at
+            else None,
             duration=to_pb_duration(ended - self._begun),
         )
         if answer.vendor_cost_nanos is not None:

@@ -426,7 +426,7 @@ class AttemptFinished(_message.Message):
 
     @_builtins.property
     def time_to_first_token(self) -> _duration_pb2.Duration:
-        """From the request's last byte to the first token."""
+        """From the request's last byte to the first token. Absent: the answer came whole."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
