@@ -327,7 +327,7 @@ class AttemptRun:
             vendor_request_id=answer.vendor_request_id,
             vendor_model=answer.vendor_model,
             dropped_parameters=dropped,
-            # An answer that came whole says nothing of its first token; its end in its place would teach wrong latencies.
+            # An answer that came whole says nothing of its first token; its end in that place would mislead.
             time_to_first_token=to_pb_duration(self._first_token_at - self._begun)
             if self._first_token_at
             else None,
