@@ -20,7 +20,7 @@ from services.providers.adapters.wire import (
 )
 from services.providers.domain import classify, finish, usage
 from services.providers.domain.failure import Reason
-from tests.contract.providers.replay.recording import FORMATS, UNSUPPORTED, Recording, load
+from tests.contract.providers.replay.recording import SUPPORTED, UNSUPPORTED, Recording, load
 from tests.contract.providers.replay.run import replay
 from tests.support.recordings import FOLDER, WHY_MISSING, available
 
@@ -36,7 +36,7 @@ def test_no_recording_is_passed_over(recordings: list[Recording]) -> None:
     files = [path for path in FOLDER.rglob("*.json") if path.is_file()]
     assert len(recordings) == len(files)
     families = {recording.family for recording in recordings}
-    assert families <= {*FORMATS, *UNSUPPORTED, "count-tokens"}
+    assert families <= {*SUPPORTED, *UNSUPPORTED}
 
 
 @pytest.mark.timeout(300)

@@ -38,7 +38,7 @@ def expected(recording: dict[str, Any]) -> Expected:
             break
         result.model = result.model or document.get("model")
         for position, raw in enumerate(document.get("choices") or []):
-            index = raw.get("index", position)
+            index = raw["index"] if isinstance(raw.get("index"), int) else position
             _read(result, choices.setdefault(index, _Choice()), index, raw, whole=not is_stream(recording))
     for index, choice in choices.items():
         if choice.calls:
@@ -130,6 +130,8 @@ def _usage(raw: dict[str, Any] | None, provider: str) -> dict[str, int] | None:
         completion = total - prompt  # reasoning that is billed and not shown
     elif completion is None and None not in (prompt, total):
         completion = total - prompt  # embeddings
+    elif prompt is None and None not in (completion, total):
+        prompt = total - completion
     return clamped(
         {
             "input": prompt,

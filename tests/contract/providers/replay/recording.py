@@ -37,6 +37,7 @@ UNSUPPORTED = {
     "cohere-v1-chat": "Cohere has replaced it by v2",
     "moderations": "the contract has no moderation",
 }
+SUPPORTED = {*FORMATS, "count-tokens"}
 # Headers that describe how bytes travelled then, not what they are.
 _OF_TRANSPORT = {"content-length", "content-encoding", "transfer-encoding", "connection", "keep-alive"}
 
