@@ -129,4 +129,4 @@ async def add_webhook(access: Access, url: str, organisation: str, chain_heads: 
     click.echo(made.signing_secret)
 
 
-REPORT_COMMANDS = (prices, alerts, audit, add_webhook)
+REPORT_COMMANDS = (prices, set_price, alerts, audit, add_webhook)

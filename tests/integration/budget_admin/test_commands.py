@@ -51,6 +51,11 @@ async def test_a_tenant_by_hand(postgres_dsn: str) -> None:
         assert shown.exit_code == 0, shown.output
         assert "monthly" in shown.stdout
         assert "$12.50" in shown.stdout
+        priced = await run(
+            budgets, "budget", "set-price", "openai/gpt-5.4", "--input", "2.5", "--output", "10"
+        )
+        assert priced.exit_code == 0, priced.output
+        assert "$2.50" in (await run(budgets, "budget", "prices")).stdout
         updated = await run(budgets, "budget", "update", budget["budget_id"], "--limit", "20")
         assert "$20.00" in updated.stdout, updated.output
         rotated = await run(budgets, "keys", "rotate", key["key_id"])
