@@ -30,7 +30,7 @@ def test_the_text_alone_tells_the_task(estimator: Estimator) -> None:
     features = text_features("write a python function that returns the index of a string in a list")
     estimate = estimator.estimate(None, features, MODELS)
     assert estimate.quality.argmax() == 2
-    assert estimate.quality[2] - estimate.quality[0] > 0.2
+    assert estimate.quality[2] - estimate.quality[0] > 0.1
 
 
 def test_an_undeclared_strange_text_is_unknown(estimator: Estimator) -> None:

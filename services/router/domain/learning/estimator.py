@@ -69,11 +69,10 @@ class Estimator:
         self._prior = prior
         self._views: OrderedDict[tuple[str, ...], _View] = OrderedDict()
         self._position = {task: index for index, task in enumerate(prior.tasks)}
-        parents = sorted(set(prior.parents) - {""})
-        self._children = {
-            parent: np.array([each == parent for each in prior.parents], dtype=np.float32)
-            for parent in parents
-        }
+        parents = sorted(set(prior.parents) | {""})
+        self._parent_position = {parent: index for index, parent in enumerate(parents) if parent}
+        self._parent_of = np.array([parents.index(parent) for parent in prior.parents], dtype=np.intp)
+        self._parents = len(parents)
 
     @property
     def version(self) -> str:
@@ -109,12 +108,18 @@ class Estimator:
             unknown = max(0.0, 2 * doubt - 1)  # below evens a prompt counts as familiar.
             return at.tasks * np.float32(1 - unknown), unknown
         shares = np.zeros(len(self._prior.tasks), dtype=np.float32)
+        natural: list[float] | None = None
         for task, probability in belief.items():
             if (index := self._position.get(task)) is not None:
                 shares[index] += probability
-            elif (children := self._children.get(task)) is not None:
-                within = at.tasks * children + np.float32(1e-6) * children
-                shares += within * np.float32(probability / within.sum())
+            elif (index := self._parent_position.get(task)) is not None:
+                natural = natural or [0.0] * self._parents
+                natural[index] += probability
+        if natural:
+            # Within a natural task the words say which of the prior's own tasks it is like.
+            likely = at.tasks + np.float32(1e-6)
+            within = np.bincount(self._parent_of, weights=likely, minlength=self._parents)
+            shares += likely * (np.array(natural) / (within + 1e-12))[self._parent_of].astype(np.float32)
         return shares, float(min(max(1.0 - shares.sum(), 0.0), 1.0))
 
     def estimate_at(

@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log1p, sqrt
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,16 @@ IntArray = npt.NDArray[np.int32]
 
 HEAD_CHARS = 1_200  # what a task is, is said in the first lines ...
 TAIL_CHARS = 800  # ... or in the last ones, after the document; between them lies the document itself.
-TOKENS_MAX = (
-    420  # tokens hashed; 2,000 characters of prose hold about 400, so only dense code or symbols are cut.
-)
+TOKENS_MAX = 300  # words hashed; 1,200 characters of prose hold about as many.
+QUESTION_CHARS_MAX = 1_000  # of the last paragraph, from its end: the options and what is asked.
 BUCKETS = 4_096  # hashed words and word pairs; doubling it changed no figure by more than its interval.
-VOCABULARY_CACHE_MAX = (
-    200_000  # entries of the memo below, about 20 MB; cleared when full, so memory stays bounded.
-)
+PAIR_MULTIPLIER = 1_000_003  # joins two words' hashes; order matters, so "dog bites" is not "bites dog".
+PAIR_MODULUS = 2_147_483_647  # a prime, so that the pair's bucket depends on all bits of both.
+VOCABULARY_CACHE_MAX = 200_000  # words remembered, about 20 MB; cleared when full, so memory stays bounded.
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _OPTION = re.compile(r"(?:^|[\n,]|\s)[ \t]*\(?([A-P1-9])[).:][ \t]+", re.MULTILINE)
+_WITHOUT_CAPITALS = {ord(letter): None for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _NEGATIONS = frozenset({"not", "except", "least", "false", "incorrect"})
 _ASKS_REASON = frozenset({"why", "how", "explain"})
 _FILLERS = frozenset(
@@ -88,17 +89,17 @@ def read_bounded(text: str) -> str:
     return f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
 
 
-_bucket_of: dict[str, int] = {}
+_word_hashes: dict[str, int] = {}
 
 
-def bucket(term: str) -> int:
-    """The bucket of a word or word pair; the same in every process."""
-    found = _bucket_of.get(term)
+def word_hash(word: str) -> int:
+    """A word's 32-bit hash; the same in every process."""
+    found = _word_hashes.get(word)
     if found is None:
-        if len(_bucket_of) >= VOCABULARY_CACHE_MAX:
-            _bucket_of.clear()
-        found = zlib.crc32(term.encode("utf-8", "surrogatepass")) % BUCKETS
-        _bucket_of[term] = found
+        if len(_word_hashes) >= VOCABULARY_CACHE_MAX:
+            _word_hashes.clear()
+        found = zlib.crc32(word.encode("utf-8", "surrogatepass"))
+        _word_hashes[word] = found
     return found
 
 
@@ -108,10 +109,14 @@ def text_features(text: str) -> TextFeatures:
     tokens = _TOKEN.findall(window.lower())
     if len(tokens) > TOKENS_MAX:
         tokens = tokens[: TOKENS_MAX * 3 // 5] + tokens[-(TOKENS_MAX * 2 // 5) :]
-    known = _bucket_of
-    terms = tokens + [f"{left} {right}" for left, right in pairwise(tokens)]
-    distinct = {found if (found := known.get(term)) is not None else bucket(term) for term in terms}
-    buckets = np.fromiter(distinct, dtype=np.int32, count=len(distinct))
+    known = _word_hashes
+    hashes = np.array(
+        [found if (found := known.get(word)) is not None else word_hash(word) for word in tokens], np.int64
+    )
+    occurs = np.zeros(BUCKETS, dtype=bool)
+    occurs[hashes % BUCKETS] = True
+    occurs[(hashes[:-1] * PAIR_MULTIPLIER + hashes[1:]) % PAIR_MODULUS % BUCKETS] = True
+    buckets = np.flatnonzero(occurs).astype(np.int32)
     return TextFeatures(buckets=buckets, scalars=_scalars(window, len(text)), chars=len(text))
 
 
@@ -131,7 +136,7 @@ def _content(text: str) -> set[str]:
 
 
 def _scalars(window: str, chars: int) -> FloatArray:
-    question = last_question(window)
+    question = last_question(window)[-QUESTION_CHARS_MAX:]
     lowered = question.lower()
     marks = list(_OPTION.finditer(question))
     stem = question[: marks[0].start()] if marks else question
@@ -144,7 +149,7 @@ def _scalars(window: str, chars: int) -> FloatArray:
     count = max(len(words), 1)
     stem_chars = max(len(stem), 1)
     mean_length = sum(lengths) / count
-    deviation = sqrt(sum((length - mean_length) ** 2 for length in lengths) / count)
+    deviation = sqrt(max(sum(map(mul, lengths, lengths)) / count - mean_length**2, 0.0))
     distinct = set(words)
     option_lengths = [len(option) for option in options] or [0]
     overlaps, likeness = [0.0], 0.0
@@ -157,7 +162,7 @@ def _scalars(window: str, chars: int) -> FloatArray:
     digits = sum(map(stem.count, "0123456789"))
     option_text = "".join(options)
     option_digits = sum(map(option_text.count, "0123456789")) if option_text else 0
-    capitals = sum(map(str.isupper, stem))
+    capitals = len(stem) - len(stem.translate(_WITHOUT_CAPITALS))
     return np.array(
         (
             log1p(chars),

@@ -16,7 +16,9 @@ INSTRUCTION_CHARS = 400  # of the system prompt.
 TOKENS_MAX = 220
 FIRST_WORDS = 6  # the verb of a request is among them.
 BUCKETS = 8_192
-TERMS_KEPT_MAX = 100_000  # memo of hashes; cleared when full.
+PAIR_MULTIPLIER = 1_000_003
+CUE_MAX = 3.0  # a word said ten times does not mean it ten times as much.
+WORDS_KEPT_MAX = 50_000  # memo of words, some 15 MB; cleared when full.
 
 _TOKEN = re.compile(
     r"[a-zA-Z0-9_'\u00c0-\u024f\u0370-\u052f\u0590-\u06ff\u0900-\u097f]+"  # words of scripts with spaces
@@ -25,7 +27,7 @@ _TOKEN = re.compile(
 )
 _CUES = cue_table()
 _TASK_INDEX = {task: index for index, task in enumerate(TASKS)}
-_LONG_SCRIPT_CUES = tuple((cue, tasks) for cue, tasks in _CUES.items() if cue[0] >= "\u0600")
+_LONG_SCRIPT_CUES = tuple(pair for pairs in _CUES.values() for pair in pairs if pair[0][0] >= "\u0600")
 """Cues of scripts without spaces, or whose words inflect at both ends: looked for anywhere."""
 PLACES = 3  # first words, last words, anywhere.
 CUE_FEATURES = PLACES * len(TASKS)
@@ -52,17 +54,39 @@ FEATURES = BUCKETS + CUE_FEATURES + len(SHAPES)
 Features = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 """Indices of what occurs, each 0..FEATURES-1, and how much of it."""
 
-_hashes: dict[str, int] = {}
+
+class _Word:
+    """What a word is to the classifier, found once."""
+
+    __slots__ = ("bucket", "cues", "first_bucket", "hash", "stem_bucket")
+
+    def __init__(self, word: str) -> None:
+        self.hash = zlib.crc32(word.encode("utf-8", "surrogatepass"))
+        self.bucket = self.hash % BUCKETS
+        self.first_bucket = zlib.crc32(f"^{word}".encode("utf-8", "surrogatepass")) % BUCKETS
+        stem = f"{word[:STEM_CHARS]}~" if len(word) > STEM_CHARS else word
+        self.stem_bucket = zlib.crc32(stem.encode("utf-8", "surrogatepass")) % BUCKETS
+        self.cues = tuple(
+            _TASK_INDEX[task] * PLACES
+            for cue, task in _CUES.get(word[:STEM_CHARS], ())
+            if word.startswith(cue)
+        )
 
 
-def _bucket(term: str) -> int:
-    found = _hashes.get(term)
+_words: dict[str, _Word] = {}
+
+
+def _word(word: str) -> _Word:
+    found = _words.get(word)
     if found is None:
-        if len(_hashes) >= TERMS_KEPT_MAX:
-            _hashes.clear()
-        found = zlib.crc32(term.encode("utf-8", "surrogatepass")) % BUCKETS
-        _hashes[term] = found
+        if len(_words) >= WORDS_KEPT_MAX:
+            _words.clear()
+        found = _words[word] = _Word(word)
     return found
+
+
+def _pairs(words: list[_Word]) -> list[int]:
+    return [(left.hash * PAIR_MULTIPLIER + right.hash) % BUCKETS for left, right in pairwise(words)]
 
 
 def terms(text: str, instructions: str = "") -> Features:
@@ -73,41 +97,36 @@ def terms(text: str, instructions: str = "") -> Features:
     tokens = _TOKEN.findall(read.lower())
     if len(tokens) > TOKENS_MAX:
         tokens = tokens[: TOKENS_MAX * 2 // 3] + tokens[-(TOKENS_MAX // 3) :]
-    found = set(tokens)
-    first = tokens[:FIRST_WORDS]
-    found.update([f"^{token}" for token in first])
-    found.update([token[:STEM_CHARS] + "~" for token in tokens if len(token) > STEM_CHARS])
-    opening = tokens[: 4 * FIRST_WORDS]
-    found.update([f"{left} {right}" for left, right in pairwise(opening)])
-    closing = tokens[-2 * FIRST_WORDS :]
-    found.update([f"{left} {right}" for left, right in pairwise(closing)])
-    known = _hashes
-    ids = {at if (at := known.get(term)) is not None else _bucket(term) for term in found}
+    known = _words
+    words = [known.get(token) or _word(token) for token in tokens]
+    found = {word.bucket for word in words}
+    found.update([word.stem_bucket for word in words])
+    found.update([word.first_bucket for word in words[:FIRST_WORDS]])
+    found.update(_pairs(words[: 4 * FIRST_WORDS]))
+    found.update(_pairs(words[-2 * FIRST_WORDS :]))
     cues = [0.0] * CUE_FEATURES
-    count = len(tokens)
-    for at, token in enumerate(tokens):
-        pointed = _CUES.get(token[:STEM_CHARS])
-        if pointed is None:
-            continue
-        for task in pointed:
-            index = _TASK_INDEX[task] * PLACES
+    last = len(words) - 2 * FIRST_WORDS
+    for at, word in enumerate(words):
+        for index in word.cues:
             cues[index + 2] += 1.0
             if at < FIRST_WORDS:
                 cues[index] += 1.0
-            if at >= count - 2 * FIRST_WORDS:
+            if at >= last:
                 cues[index + 1] += 1.0
     if not read.isascii():
-        for cue, pointed in _LONG_SCRIPT_CUES:
+        for cue, task in _LONG_SCRIPT_CUES:
             if cue in read:
-                for task in pointed:
-                    cues[_TASK_INDEX[task] * PLACES + 2] += 1.0
-                    cues[_TASK_INDEX[task] * PLACES] += 1.0
-    indices = np.fromiter(ids, dtype=np.int32, count=len(ids))
-    dense = [min(value, 3.0) for value in cues] + _shapes(text, window, count)
-    values = np.empty(len(ids) + len(dense), dtype=np.float32)
-    values[: len(ids)] = 1.0 / max(len(ids), 1) ** 0.5
-    values[len(ids) :] = dense
-    return np.concatenate((indices, _DENSE)), values
+                cues[_TASK_INDEX[task] * PLACES + 2] += 1.0
+                cues[_TASK_INDEX[task] * PLACES] += 1.0
+    indices = np.empty(len(found) + len(_DENSE), dtype=np.int32)
+    indices[: len(found)] = list(found)
+    indices[len(found) :] = _DENSE
+    values = np.empty(len(indices), dtype=np.float32)
+    values[: len(found)] = 1.0 / max(len(found), 1) ** 0.5
+    values[len(found) :] = [value if value < CUE_MAX else CUE_MAX for value in cues] + _shapes(
+        text, window, len(words)
+    )
+    return indices, values
 
 
 _DENSE = np.arange(BUCKETS, FEATURES, dtype=np.int32)
@@ -126,7 +145,7 @@ def _shapes(text: str, window: str, tokens: int) -> list[float]:
         float(":" in window or "：" in window),
         min(window.count("{") + window.count("["), 3) / 3,
         min(sum(map(window.count, "0123456789")) / 8, 2.0),
-        float(not any(map(str.isalpha, window[:200]))),
+        float(not any(map(str.isalpha, window[:40]))),
         min(window.count(";") + window.count("()"), 4) / 4,
         float("```" in window or "`" in window),
         min(window.count("="), 2) / 2,
