@@ -1,11 +1,12 @@
 """Google: Gemini at AI Studio, and Gemini and Claude on Vertex AI.
 
 Vertex has no address of its own: an endpoint brings
-`https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION`, and its credential is an OAuth
-access token.
+`https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION`, and its credential is an access
+token or the JSON of a service account.
 """
 
-from services.providers.adapters.access import Bearer, KeyHeader
+from services.providers.adapters.access import KeyHeader
+from services.providers.adapters.google_access import GoogleCloud
 from services.providers.adapters.wire.anthropic import AnthropicOnVertex
 from services.providers.adapters.wire.gemini import Gemini
 from services.providers.ports import Vendor
@@ -21,8 +22,8 @@ VENDORS = (
     Vendor(
         name="vertex",
         base_url="",
-        access=Bearer(),
+        access=GoogleCloud(),
         formats={"gemini": Gemini(prefix="/publishers/google"), "vertex_anthropic": AnthropicOnVertex()},
-        credential_variables=("VERTEX_ACCESS_TOKEN",),
+        credential_variables=("VERTEX_CREDENTIAL", "VERTEX_ACCESS_TOKEN"),
     ),
 )
