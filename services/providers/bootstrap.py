@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources as package_files
 from pathlib import Path
@@ -23,7 +23,7 @@ from services.providers.adapters.budget import RemoteSettlements
 from services.providers.adapters.catalogue.toml_files import load, shipped
 from services.providers.adapters.credentials import CredentialPool, from_environment
 from services.providers.adapters.endpoints_file import WrittenEndpoints, read_endpoints
-from services.providers.adapters.http_client import VendorHttp
+from services.providers.adapters.http_client import VendorHttp, reachable
 from services.providers.adapters.registry import format_of, vendor_named, vendors
 from services.providers.adapters.sealing import KeyRing
 from services.providers.admin_servicer import ProviderAdminServicer
@@ -85,7 +85,7 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
         if settings.postgres_dsn is not None and budget is not None:
             store = await _store(settings.postgres_dsn, runtime, stack)
             await deployment.load(store)
-            await _follow(deployment, store, stack)
+            _beside(deployment.follow(store), "follows admins' changes", stack)
             admin = ProviderAdminServicer(
                 store,
                 deployment,
@@ -105,6 +105,7 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
             )
         else:
             log.info("admin RPCs are off: they need TURNPIKE_POSTGRES_DSN and TURNPIKE_BUDGET_ADDRESS")
+        _beside(book.look_after(reachable), "looks after endpoints", stack)
         warm()
         log.info(
             "providers know",
@@ -148,12 +149,13 @@ async def _store(dsn: str, runtime: Runtime, stack: AsyncExitStack) -> AdminStor
     return AdminStore(database)
 
 
-async def _follow(deployment: Deployment, store: AdminStore, stack: AsyncExitStack) -> None:
-    following = asyncio.create_task(deployment.follow(store), name="follows admins' changes")
+def _beside(work: Coroutine[None, None, None], name: str, stack: AsyncExitStack) -> None:
+    """Runs `work` beside the serving, until the stack closes."""
+    task = asyncio.create_task(work, name=name)
 
     async def end() -> None:
-        following.cancel()
-        await asyncio.wait([following])
+        task.cancel()
+        await asyncio.wait([task])
 
     stack.push_async_callback(end)
 

@@ -110,8 +110,8 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 
 @asynccontextmanager
-async def raw_vendor(script: Script, *, tls: object = None) -> AsyncIterator[RawVendor]:
-    """A vendor at a free port, until the block ends. `tls` is an ssl.SSLContext."""
+async def raw_vendor(script: Script, *, tls: object = None, port: int = 0) -> AsyncIterator[RawVendor]:
+    """A vendor at a port, any free one if 0, until the block ends. `tls` is an ssl.SSLContext."""
     vendor = RawVendor(script)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -120,7 +120,7 @@ async def raw_vendor(script: Script, *, tls: object = None) -> AsyncIterator[Raw
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(accept, "127.0.0.1", port, ssl=tls)
     host, port = server.sockets[0].getsockname()[:2]
     vendor.address = f"{host}:{port}"
     try:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
@@ -28,6 +29,7 @@ DNS_CACHE_S: Final = 30
 DRAIN_S_MAX: Final = 1.0
 DRAIN_BYTES_MAX: Final = 1 << 14
 """After a stream's last event only the end of the HTTP body should follow; whoever sends more loses the connection."""
+LOOK_S_MAX: Final = 2.0
 HEADER_BYTES_MAX: Final = 1 << 16
 
 
@@ -136,6 +138,19 @@ class _AiohttpExchange:
 @lru_cache(maxsize=64)
 def _timeout(connect_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+
+
+async def reachable(url: str) -> bool:
+    """True if somebody accepts connections at `url` within LOOK_S_MAX. Sends nothing."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(LOOK_S_MAX):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

@@ -50,6 +50,7 @@ class EndpointTracker:
         "_probe_since",
         "_resting_until",
         "_rests",
+        "_unreachable",
         "failure_share",
         "in_flight",
         "limits",
@@ -66,6 +67,7 @@ class EndpointTracker:
         self._resting_until = 0.0
         self._rests = 0
         self._probe_since: float | None = None
+        self._unreachable = False
 
     def state(self, now: float) -> EndpointState.ValueType:
         """What it is now."""
@@ -103,6 +105,20 @@ class EndpointTracker:
         self.in_flight -= 1
         self.learn(now, failure)
 
+    def wants_look(self, now: float) -> bool:
+        """True if it is down because nobody answers there, and its rest is over: to look costs no caller anything."""
+        return self._unreachable and self._down_until is not None and self.may_call(now)
+
+    def looked(self, now: float, *, reachable: bool) -> None:
+        """Somebody looked. If it answers it may be called again, and the first failure puts it down once more."""
+        if not reachable:
+            self._probe_since = now
+            self.learn(now, Failure(Reason.ERROR_REASON_VENDOR_UNREACHABLE, self.message))
+            return
+        self._down_until = None
+        self._probe_since = None
+        self._failures_in_row = FAILURES_TO_DOWN - 1
+
     def abandon(self) -> None:
         """The call ended without saying anything about the endpoint: it was cancelled, or failed on our side."""
         self.in_flight -= 1
@@ -132,6 +148,9 @@ class EndpointTracker:
         self.failure_share += WEIGHT_OF_LATEST * (1 - self.failure_share)
         self._failures_in_row += 1
         self.message = failure.message
+        self._unreachable = (
+            failure.reason == Reason.ERROR_REASON_VENDOR_UNREACHABLE or failure.phase == "connect"
+        )
         probed = self._probe_since is not None
         if probed or self._failures_in_row >= FAILURES_TO_DOWN:
             if probed or self._down_until is None:

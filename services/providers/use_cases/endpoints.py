@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,6 +17,10 @@ from turnpike.providers.v1 import providers_pb2
 
 HEARTBEAT_S: Final = 1.0
 """A watcher hears at least this often, so that it notices when it hears nothing."""
+
+LOOK_EVERY_S: Final = 0.5
+LOOKS_AT_ONCE_MAX: Final = 8
+"""Looking takes up to two seconds each; those that are left have their turn in the next round."""
 
 EndpointHealth = providers_pb2.EndpointHealth
 
@@ -119,6 +123,24 @@ class EndpointBook:
                 tracker.abandon()
             if tracker.state(now) != before:
                 self._wake()
+
+    async def look_after(self, reachable: Callable[[str], Awaitable[bool]]) -> None:
+        """Looks at endpoints that nobody could reach, when their rest is over, until cancelled.
+
+        So a server that was restarted is found again without costing a caller an attempt.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = self._clock.monotonic_s()
+            wanted = [
+                spec for spec in self._specs.values() if self._trackers[spec.endpoint_id].wants_look(now)
+            ]
+            for spec in wanted[:LOOKS_AT_ONCE_MAX]:
+                answered = await reachable(spec.base_url)
+                tracker = self._trackers.get(spec.endpoint_id)
+                if tracker is not None:
+                    tracker.looked(self._clock.monotonic_s(), reachable=answered)
+                    self._wake()
 
     def observe(self, spec: EndpointSpec, limits: RateLimits) -> None:
         """Takes a response's rate-limit headers into account."""

@@ -291,3 +291,26 @@ async def test_connections_are_kept_between_streams(tmp_path: Path) -> None:
                     pass
         assert isinstance(vendor, RawVendor)
         assert vendor.connections <= 2
+
+
+async def test_a_server_that_comes_back_is_found_without_costing_an_attempt(tmp_path: Path) -> None:
+    async with raw_vendor(speak) as vendor:
+        url = vendor.base_url
+    port = int(url.rpartition(":")[2])
+    async with providers(tmp_path, [endpoint(url)]) as running:
+        for _ in range(5):
+            with pytest.raises(TurnpikeError):
+                await running.remote.unary(
+                    running.stub.Generate, pb.GenerateRequest(attempt=attempt()), timeout_s=5
+                )
+        async with raw_vendor(speak, port=port) as vendor:
+            async with running.remote.stream(running.stub.WatchHealth, pb.WatchHealthRequest()) as updates:
+                async with asyncio.timeout(20):
+                    async for update in updates:
+                        if any(health.state != pb.ENDPOINT_STATE_DOWN for health in update.endpoints):
+                            break
+            assert vendor.requests == []
+            response = await running.remote.unary(
+                running.stub.Generate, pb.GenerateRequest(attempt=attempt()), timeout_s=5
+            )
+    assert response.finished.usage.output_tokens == 2

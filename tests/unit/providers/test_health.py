@@ -1,5 +1,7 @@
 """An endpoint's state: learnt, half-open, never shortened."""
 
+import pytest
+
 from services.providers.domain.failure import Failure, Reason
 from services.providers.domain.health import (
     ASKED_REST_S_MAX,
@@ -113,3 +115,32 @@ def test_a_used_up_window_rests() -> None:
     tracker.observe(0.0, RateLimits(requests_left=0, requests_reset_s=4.0))
     assert not tracker.may_call(3.9)
     assert tracker.may_call(4.1)
+
+
+UNREACHABLE = Failure(Reason.ERROR_REASON_VENDOR_UNREACHABLE, "refused")
+
+
+def unreachable(tracker: EndpointTracker, now: float) -> None:
+    for _ in range(FAILURES_TO_DOWN):
+        tracker.begin(now)
+        tracker.end(now, UNREACHABLE)
+
+
+def test_where_nobody_answers_somebody_looks_when_the_rest_is_over() -> None:
+    tracker = EndpointTracker()
+    unreachable(tracker, 0.0)
+    assert not tracker.wants_look(1.0)
+    assert tracker.wants_look(REST_S_MIN + 0.1)
+    tracker.looked(REST_S_MIN + 0.1, reachable=False)
+    assert tracker.retry_in_s(REST_S_MIN + 0.1) == pytest.approx(2 * REST_S_MIN)
+    later = 4 * REST_S_MIN
+    tracker.looked(later, reachable=True)
+    assert tracker.may_call(later)
+    tracker.learn(later, UNREACHABLE)
+    assert tracker.state(later) == EndpointState.ENDPOINT_STATE_DOWN, "one more failure puts it down again"
+
+
+def test_what_answers_with_errors_is_not_looked_at() -> None:
+    tracker = EndpointTracker()
+    down(tracker, 0.0)
+    assert not tracker.wants_look(REST_S_MIN + 1)
