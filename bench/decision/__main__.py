@@ -21,6 +21,7 @@ from services.router.domain.catalogue import Capability, Catalogue, EndpointFact
 from services.router.domain.directory import Entries, PriceEntry
 from services.router.domain.estimates import CataloguePriors
 from services.router.domain.features import Wishes
+from services.router.domain.learned import EstimatorBook
 from services.router.domain.world import World
 from services.router.use_cases.route import Router, Subject
 from turnpike.common.v1 import content_pb2
@@ -100,7 +101,7 @@ def _decision(characters: int, candidates: int) -> Callable[[], object]:
         prices.append(PriceEntry(ModelPrice(name, (tier,)), "", 1))
     world.take_catalogue(Catalogue(1, models))
     world.directory.apply(1, Entries(prices=prices))
-    router = Router(world, CataloguePriors(), SystemClock())
+    router = Router(world, EstimatorBook(CataloguePriors()), SystemClock())
     classify = open_classifier()
     text = (PROSE * (characters // len(PROSE) + 1))[:characters]
     given = content_pb2.GenerationInput(

@@ -19,6 +19,7 @@ from services.router.adapters.catalogue import CatalogueWatch, HealthWatch
 from services.router.adapters.decisions import Decisions
 from services.router.adapters.directory import DirectoryWatch, KeyAuthenticator
 from services.router.adapters.learned import open_classifier
+from services.router.adapters.lessons import PostgresLessons, keep_learning
 from services.router.adapters.policies import BookWatch, PostgresPolicies
 from services.router.adapters.providers import open_models
 from services.router.adapters.requests import PostgresOutcomes
@@ -26,6 +27,7 @@ from services.router.adapters.shared_conditions import AloneConditions, RedisCon
 from services.router.admin_servicer import RouterAdminServicer
 from services.router.domain.catalogue import Catalogue
 from services.router.domain.estimates import CataloguePriors
+from services.router.domain.learned import EstimatorBook
 from services.router.domain.policy import Policy
 from services.router.domain.world import World
 from services.router.servicer import RouterServicer
@@ -34,6 +36,7 @@ from services.router.use_cases.administer import Administer, book_of
 from services.router.use_cases.application import Application
 from services.router.use_cases.asking import Tools
 from services.router.use_cases.cached import Answers
+from services.router.use_cases.feedback import Learn
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.observe import Observer, SharedConditions
 from services.router.use_cases.repeats import Repeats
@@ -104,7 +107,10 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
             leases=leases.run(),
         )
 
-        router = Router(world, CataloguePriors(), clock)
+        estimators = EstimatorBook(CataloguePriors())
+        learn = Learn(PostgresLessons(database), decisions, estimators)
+        await _in_background(stack, feedback=keep_learning(learn))
+        router = Router(world, estimators, clock)
         tools = Tools(router, holds, models, settlements, leases, decisions, observer, clock)
         outcomes = PostgresOutcomes(database, settings.answers_key)
         await _in_background(stack, outcomes=outcomes.run())
@@ -126,7 +132,7 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         admins = AdminTokens(look_up_by(budget))
         administer = Administer(policies, world, book.refresh)
         yield [
-            Registration(add_RouterServiceServicer_to_server, RouterServicer(application), keys),
+            Registration(add_RouterServiceServicer_to_server, RouterServicer(application, learn), keys),
             Registration(
                 add_RouterAdminServiceServicer_to_server, RouterAdminServicer(administer, clock), admins
             ),

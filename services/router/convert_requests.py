@@ -13,6 +13,7 @@ from services.router.domain import patterns
 from services.router.domain.features import Priority, Strategy, Wishes
 from services.router.domain.policy import ATTEMPTS_MAX
 from services.router.use_cases.application import Request
+from services.router.use_cases.feedback import Verdict
 from services.tokens import input_bounds
 from turnpike.common.v1 import content_pb2 as content
 from turnpike.router.v1 import decision_pb2, router_pb2
@@ -81,6 +82,36 @@ def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> 
             b"stream" if streamed else b"unary", request.SerializeToString(deterministic=True)
         ),
     )
+
+
+COMMENT_LENGTH_MAX = 500
+
+
+def from_pb_feedback(request: router_pb2.SubmitFeedbackRequest) -> tuple[Verdict, bytes]:
+    """The verdict, and the hash of its content. Raises InvalidRequest."""
+    faults = _Faults()
+    faults.parsed("feedback_id", RequestId.parse, request.feedback_id)
+    if not request.decision_id:
+        faults.add("decision_id", "is required")
+    if len(request.comment) > COMMENT_LENGTH_MAX:
+        faults.add("comment", f"has at most {COMMENT_LENGTH_MAX} characters")
+    kind = request.WhichOneof("verdict")
+    if kind is None:
+        faults.add("verdict", "is required: a rating, an edited_share, retried or validated")
+    for field in ("rating", "edited_share"):
+        if kind == field and not 0.0 <= getattr(request, field) <= 1.0:  # false for NaN, too
+            faults.add(field, "is 0 to 1")
+    faults.raise_if_any()
+    verdict = Verdict.retried()
+    if kind == "rating":
+        verdict = Verdict.rating(request.rating)
+    elif kind == "edited_share":
+        verdict = Verdict.edited(request.edited_share)
+    elif kind == "validated":
+        verdict = Verdict.validated(request.validated)
+    elif not request.retried:
+        verdict = Verdict.rating(1.0)
+    return verdict, _hash(request.SerializeToString(deterministic=True))
 
 
 def _hash(*parts: bytes) -> bytes:

@@ -7,8 +7,9 @@ from services.kernel.errors import InvalidRequest
 from services.router.convert_decision import to_pb_decision
 from services.router.convert_models import to_pb_models
 from services.router.convert_outcome import StreamForm, UnaryForm
-from services.router.convert_requests import from_pb_generate
+from services.router.convert_requests import from_pb_feedback, from_pb_generate
 from services.router.use_cases.application import Application
+from services.router.use_cases.feedback import Learn
 from turnpike.router.v1 import router_pb2 as pb
 from turnpike.router.v1 import router_pb2_grpc
 
@@ -16,8 +17,9 @@ from turnpike.router.v1 import router_pb2_grpc
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     """What applications call."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, learn: Learn) -> None:
         self._application = application
+        self._learn = learn
 
     async def Generate(self, request: pb.GenerateRequest, context: object) -> pb.GenerateResponse:
         """Answers a conversation with one model's answer."""
@@ -59,3 +61,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             decision_id=request.decision_id, request_id=request.request_id
         )
         return pb.GetDecisionResponse(decision=decision, replayed=to_pb_decision(again), identical=identical)
+
+    async def SubmitFeedback(
+        self, request: pb.SubmitFeedbackRequest, context: object
+    ) -> pb.SubmitFeedbackResponse:
+        """Takes what was found of an answer."""
+        verdict, content_hash = from_pb_feedback(request)
+        await self._learn.submit(request.feedback_id, content_hash, request.decision_id, verdict)
+        return pb.SubmitFeedbackResponse()

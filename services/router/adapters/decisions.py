@@ -13,6 +13,7 @@ import grpc
 import structlog
 from prometheus_client import Counter
 
+from services.chassis import tracing
 from services.chassis.channel import Remote
 from services.chassis.status import RemoteError
 from services.kernel.errors import TurnpikeError
@@ -50,7 +51,7 @@ class Decisions:
         self._kept_max = kept
         self._kept: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._by_request: dict[tuple[str, str], str] = {}
-        self._buffer: deque[DecisionRecord] = deque()
+        self._buffer: deque[tuple[DecisionRecord, str]] = deque()  # with the traceparent of its request
         self._filled = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -62,7 +63,7 @@ class Decisions:
         if len(self._buffer) >= BUFFER_MAX:
             self._buffer.popleft()
             DROPPED.inc()
-        self._buffer.append(record)
+        self._buffer.append((record, tracing.traceparent()))
         self._filled.set()
         self._empty.clear()
 
@@ -124,7 +125,9 @@ class Decisions:
                 await asyncio.sleep(GATHER_S)
                 batch = list(itertools.islice(self._buffer, BATCH_MAX))
                 request = pb.RecordDecisionsRequest(
-                    batch_id=number, decisions=[to_pb_record(record) for record in batch]
+                    batch_id=number,
+                    decisions=[to_pb_record(record) for record, _ in batch],
+                    traceparents=[traceparent for _, traceparent in batch],
                 )
                 async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
                     await call.write(request)

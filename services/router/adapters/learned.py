@@ -13,7 +13,7 @@ from services.router.domain.features import Features, Wishes
 from services.router.domain.task_belief import ClassifierError, Hints, TaskClassifier
 
 DATA = Path(__file__).parent.parent / "data"
-CLASSIFIER_FILE = "task_classifier.npz"
+CLASSIFIER_FILE = "tasks.npz"
 
 Classify = Callable[[str, str, Features, Wishes], TaskProbabilities]
 

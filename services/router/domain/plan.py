@@ -25,6 +25,7 @@ from services.router.domain.constraints import (
 from services.router.domain.draws import pick, unit, units
 from services.router.domain.estimates import NOTHING_KNOWN, Estimator, Expectation, TaskProbabilities
 from services.router.domain.features import Features, Strategy
+from services.router.domain.learning.exploration import draw
 from services.router.domain.patterns import matches
 from services.router.domain.policy import ATTEMPTS_MAX, Rules, Share
 from services.router.domain.prices import cap_that_fits, worst_case
@@ -47,6 +48,9 @@ EXTENTS_KEPT = 1_024
 
 PLAN_SPARE = 2
 """Candidates in a plan beyond the attempts allowed: stand-ins for one that is being probed, or is too small."""
+
+NINETY_PERCENT = 1.645
+"""Standard deviations to either side of a mean that hold 90 %."""
 
 # Which draw of the seed is for what.
 _DRAW_PROBE, _DRAW_PROBED, _DRAW_SHARE, _DRAW_TIES = 0, 1, 2, 8
@@ -140,7 +144,7 @@ def decide(question: Question) -> Decision:
 
     weights = _under_pressure(weights_for(rules.strategy, rules.priority, rules.weights), question.pressure)
     utility = utilities(weights, expectation.quality, cost, ttft_s, duration_s)
-    order, probed, propensity = _order(question, codes, utility, cost)
+    order, probed, propensity = _order(question, codes, utility, cost, expectation.half_width)
     plan, lowered, fitting = _plan(question, order, sizes, codes)
     return Decision(
         question,
@@ -242,7 +246,7 @@ def _under_pressure(weights: Weights, pressure: float) -> Weights:
 
 
 def _order(
-    question: Question, codes: Codes, utility: Floats, cost: Floats
+    question: Question, codes: Codes, utility: Floats, cost: Floats, half_width: Floats
 ) -> tuple[list[int], bool, float | None]:
     """The eligible candidates, best first; whether the first is a probe; and with which share it would be first."""
     eligible = np.flatnonzero(codes == 0)
@@ -260,6 +264,8 @@ def _order(
     )
     if any(share.weight > 0 for share in shares):
         return _by_share(question, order, shares), False, None
+    if question.rules.strategy is Strategy.LEARNED and len(order) > 1:
+        return _explore(question, codes, order, utility, half_width)
     if question.rules.strategy is not Strategy.PINNED and len(order) > 1 and question.rules.probe_share > 0:
         return _probe(question, order, utility, cost)
     return order, False, None
@@ -295,6 +301,19 @@ def _by_share(question: Question, order: list[int], shares: tuple[Share, ...]) -
 
 def _named_by(board: Board, pattern: str, order: list[int]) -> list[int]:
     return [index for index in order if matches(pattern, board.candidates[index].model)]
+
+
+def _explore(
+    question: Question, codes: Codes, order: list[int], utility: Floats, half_width: Floats
+) -> tuple[list[int], bool, float | None]:
+    """Mostly the best, now and then another whose quality is uncertain: Thompson sampling under a cap."""
+    doubt = half_width * (
+        weights_for(question.rules.strategy, question.rules.priority, question.rules.weights).quality
+        / NINETY_PERCENT
+    )
+    drawn = draw(np.nan_to_num(utility, nan=-1e9), doubt, codes == 0, question.seed)
+    chosen, propensity = drawn.chosen, float(drawn.propensities[drawn.chosen])
+    return [chosen, *(index for index in order if index != chosen)], drawn.explored, propensity
 
 
 def _probe(

@@ -135,3 +135,25 @@ SELECT content_hash, decision_id, cost_nanos, answer FROM requests WHERE organis
 DELETE FROM requests WHERE (organisation_id, request_id) IN (
     SELECT organisation_id, request_id FROM requests WHERE expires_at < $1 LIMIT $2
 );
+
+-- name: lock_feedback
+-- One at a time, so that sequences become visible in their order.
+SELECT pg_advisory_xact_lock(hashtext('turnpike.router.feedback'));
+
+-- name: add_feedback
+-- Keeps one verdict; of the same id the first one stands.
+INSERT INTO feedback (organisation_id, feedback_id, content_hash, decision_id, model, belief, expected, outcome, weight)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (organisation_id, feedback_id) DO NOTHING;
+
+-- name: find_feedback
+-- The content of a verdict that was given under an id.
+SELECT content_hash FROM feedback WHERE organisation_id = $1 AND feedback_id = $2;
+
+-- name: last_feedback
+-- The sequence before the newest $1 verdicts: where a replica that starts begins to learn.
+SELECT coalesce(min(sequence), 1) - 1 FROM (SELECT sequence FROM feedback ORDER BY sequence DESC LIMIT $1) AS newest;
+
+-- name: feedback_after
+-- Verdicts after a sequence, in order.
+SELECT sequence, organisation_id, model, belief, expected, outcome, weight FROM feedback
+WHERE sequence > $1 ORDER BY sequence LIMIT $2;

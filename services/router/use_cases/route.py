@@ -9,8 +9,9 @@ from services.router.domain import explain
 from services.router.domain.access import Caller
 from services.router.domain.board import Board
 from services.router.domain.constraints import Headroom
-from services.router.domain.estimates import NOTHING_KNOWN, Estimator, TaskProbabilities
+from services.router.domain.estimates import NOTHING_KNOWN, TaskProbabilities
 from services.router.domain.features import Features, Strategy, Wishes
+from services.router.domain.learned import EstimatorBook
 from services.router.domain.plan import Decision, Question, decide
 from services.router.domain.policy import ComplianceRules, Policy, Rules, Share
 from services.router.domain.world import World
@@ -53,9 +54,9 @@ class Subject:
 class Router:
     """Makes decisions."""
 
-    def __init__(self, world: World, estimator: Estimator, clock: Clock) -> None:
+    def __init__(self, world: World, estimators: EstimatorBook, clock: Clock) -> None:
         self._world = world
-        self.estimator = estimator
+        self._estimators = estimators
         self._clock = clock
         self._rules: dict[tuple[int, Wishes, tuple[str, ...]], tuple[Policy, Rules]] = {}
 
@@ -75,7 +76,7 @@ class Router:
             standing=world.standing(board, access, rules, asked),
             rules=rules,
             features=subject.features,
-            estimator=self.estimator,
+            estimator=self._estimators.of(caller.organisation_id),
             seed=seed,
             now_s=now_s,
             asked=wishes.model or "auto",
