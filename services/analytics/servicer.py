@@ -11,6 +11,7 @@ from services.analytics.ports import UsageStore
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
+from services.chassis import tracing
 from services.chassis.call import current_call
 from services.kernel.clock import Clock
 from services.kernel.errors import InvalidRequest
@@ -40,9 +41,10 @@ class AnalyticsServicer(AnalyticsServiceServicer):
     ) -> AsyncIterator[pb.RecordDecisionsResponse]:
         """Answers a batch once it is stored; a batch without an answer is to be sent again."""
         async for batch in request_iterator:
-            recorded = await self._decisions.record(
-                [convert.from_pb_decision(each) for each in batch.decisions]
-            )
+            with tracing.below(batch.traceparents, "decision.record"):
+                recorded = await self._decisions.record(
+                    [convert.from_pb_decision(each) for each in batch.decisions]
+                )
             yield pb.RecordDecisionsResponse(batch_id=batch.batch_id, recorded=recorded)
 
     async def QueryUsage(self, request: pb.QueryUsageRequest, context: object) -> pb.QueryUsageResponse:

@@ -33,6 +33,7 @@ from services.chassis.call import ANONYMOUS, Caller, current_call
 from services.kernel.clock import Clock
 from services.kernel.errors import TurnpikeError
 from turnpike.budget.v1 import budget_pb2 as pb
+from turnpike.common.v1.error_pb2 import ErrorReason
 
 METHOD = "turnpike.budget.v1.BudgetService/Apply"
 
@@ -62,6 +63,8 @@ class BudgetServicer(DirectoryRpcs):
             unpack=lambda request: request.operations,
             pack=lambda results: pb.ApplyResponse(results=results),
             accept=self._accept,
+            name_of=lambda operation: operation.WhichOneof("operation") or "",
+            reason_of=_reason_of,
         )
 
     async def Apply(self, request_iterator: AsyncIterator[pb.ApplyRequest], context: Any) -> None:  # type: ignore[override]
@@ -152,6 +155,12 @@ class BudgetServicer(DirectoryRpcs):
             share.operation_ids.append(operation.operation_id)
         for organisation_id, share in by_organisation.items():
             self._replica.submit(organisation_id, Parcel(share.asks, share.deadlines, share.done))
+
+
+def _reason_of(result: pb.ApplyResult) -> str | None:
+    if not result.HasField("refusal"):
+        return None
+    return ErrorReason.Name(result.refusal.reason).removeprefix("ERROR_REASON_")
 
 
 class _Share:

@@ -27,6 +27,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.chassis import tracing
 from services.chassis.auth import Authenticator
 from services.chassis.batch import DEFAULT_TIMEOUT_S
 from services.chassis.health import Health
@@ -82,6 +83,7 @@ async def serving(app: App[AnySettings], settings: AnySettings) -> AsyncIterator
     health = Health()
     async with contextlib.AsyncExitStack() as stack:
         tracer = await _tracer(app.name, settings, stack)
+        stack.enter_context(tracing.adopted(tracer))
         metrics = stack.enter_context(exposition(settings.metrics))
         operations = Pipeline(
             tracer,

@@ -12,7 +12,7 @@
 `handle(operation) -> result` runs for each operation in a task of its own, inside the pipeline's concerns (its own
 span, deadline and log line). An operation with several results or follow-ups is served by `converse(conversation)`.
 Where a task for each operation is too dear, `accept(operations, reply)` takes whole batches: it returns at once, and
-replies whenever a result is there, in any order; tracing and deadlines are then the service's own business.
+replies whenever a result is there, in any order. Its operations have spans, deadlines are then the service's business.
 
 Results are gathered as operations are. What is under way is bounded; beyond it the stream is not read, and flow control
 holds the asker back. A stream that drains is read no further, finishes what it has begun, and ends with OK.
@@ -23,13 +23,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
+from services.chassis import attributes as names
 from services.chassis.app import Runtime
 from services.chassis.batch import BUSY_FROM, DEFAULT_TIMEOUT_S, HasOperationId, Operation, Outbox
 from services.chassis.call import ANONYMOUS, Call, CallKind, current_call
 from services.chassis.metrics import BATCH_OPERATIONS
 from services.chassis.server import Context
 from services.chassis.tasks import end
-from services.kernel.errors import TurnpikeError
+from services.chassis.tracing import Kind, RemoteParent, Span
+from services.kernel.errors import Cancelled, TurnpikeError
 
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
 AnyResult = TypeVar("AnyResult", bound=HasOperationId)
@@ -76,6 +78,7 @@ class BatchServer(Generic[AnyOperation, AnyResult]):
         handle: Callable[[AnyOperation], Awaitable[AnyResult]] | None = None,
         converse: Callable[[Conversation[AnyOperation, AnyResult]], Awaitable[None]] | None = None,
         accept: Callable[[Sequence[AnyOperation], Reply[AnyResult]], None] | None = None,
+        reason_of: Callable[[AnyResult], str | None] = lambda result: None,
         is_start: Callable[[AnyOperation], bool] = lambda operation: True,
         is_cancel: Callable[[AnyOperation], bool] = lambda operation: False,
         name_of: Callable[[AnyOperation], str] | None = None,
@@ -85,6 +88,7 @@ class BatchServer(Generic[AnyOperation, AnyResult]):
 
         `refused` makes the result of an operation that failed. `is_start` tells an operation from a follow-up,
         `is_cancel` a follow-up that stops its operation. `name_of` names an operation for its span, such as "hold".
+        `reason_of` tells why a result of `accept` refuses, for its span.
         """
         if sum(way is not None for way in (handle, converse, accept)) != 1:
             raise ValueError("exactly one of handle, converse and accept serves operations")
@@ -98,6 +102,7 @@ class BatchServer(Generic[AnyOperation, AnyResult]):
         self.handle = handle
         self.converse = converse
         self.accept = accept
+        self.reason_of = reason_of
         self.is_start = is_start
         self.is_cancel = is_cancel
         self.name_of = name_of
@@ -126,6 +131,7 @@ class _Stream(Generic[AnyOperation, AnyResult]):
         self._outbox: Outbox[AnyResult] = Outbox(lambda: self._under_way >= BUSY_FROM)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._conversations: dict[int, Conversation[AnyOperation, AnyResult]] = {}
+        self._spans: dict[int, Span] = {}
         self._writing = False
         self._broken = False
 
@@ -143,6 +149,9 @@ class _Stream(Generic[AnyOperation, AnyResult]):
         finally:
             self._broken = True
             await end(*helpers, *self._tasks.values())
+            for span in self._spans.values():
+                span.fail(Cancelled())
+                span.end()
 
     async def _finish(self, writer: asyncio.Task[None]) -> None:
         """Waits until everything begun is answered and written, or nothing can be written any more."""
@@ -158,6 +167,7 @@ class _Stream(Generic[AnyOperation, AnyResult]):
             operations = list(server.unpack(request))
             if server.accept is not None:
                 self._begin(len(operations))
+                self._trace(operations)
                 server.accept(operations, self._reply_and_end)
             else:
                 for operation in operations:
@@ -206,15 +216,29 @@ class _Stream(Generic[AnyOperation, AnyResult]):
     def _call_of(self, operation: AnyOperation) -> Call:
         timeout = operation.timeout
         left_s = timeout.seconds + timeout.nanos / 1e9 if operation.HasField("timeout") else DEFAULT_TIMEOUT_S
-        name = self._server.name_of(operation) if self._server.name_of is not None else ""
         return Call(
-            method=f"/{self._server.method}/{name}" if name else f"/{self._server.method}",
+            method=f"/{self._method_of(operation)}",
             kind=CallKind.OPERATION,
             metadata={},
             traceparent=operation.traceparent,
             deadline=time.monotonic() + left_s,
             caller=self._caller,
         )
+
+    def _trace(self, operations: Sequence[AnyOperation]) -> None:
+        tracer = self._server.runtime.tracer
+        if tracer.sink is None:
+            return
+        for operation in operations:
+            name = self._method_of(operation)
+            parent = RemoteParent.parse(operation.traceparent) if operation.traceparent else None
+            attributes = {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: name, names.CALLER: self._caller.name}
+            span = tracer.span(name, attributes, kind=Kind.SERVER, parent=parent)
+            self._spans[operation.operation_id] = span
+
+    def _method_of(self, operation: AnyOperation) -> str:
+        name = self._server.name_of(operation) if self._server.name_of is not None else ""
+        return f"{self._server.method}/{name}" if name else self._server.method
 
     def _begin(self, operations: int) -> None:
         self._under_way += operations
@@ -228,6 +252,14 @@ class _Stream(Generic[AnyOperation, AnyResult]):
         self._end_one()
 
     def _reply_and_end(self, result: AnyResult) -> None:
+        span = self._spans.pop(result.operation_id, None)
+        if span is not None:
+            reason = self._server.reason_of(result)
+            if reason is not None:
+                span.set(names.ERROR_REASON, reason)
+                span.set(names.ERROR_TYPE, reason)
+                span.error_description = reason
+            span.end()
         if not self._broken:
             self._outbox.put(result)
             self._end_one()

@@ -14,7 +14,8 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from enum import IntEnum
@@ -201,14 +202,45 @@ class Tracer:
 
 
 _NOWHERE = Tracer("unknown")
+_adopted: ContextVar[Tracer] = ContextVar("tracer", default=_NOWHERE)
+
+
+@contextmanager
+def adopted(tracer: Tracer) -> Iterator[None]:
+    """Makes `tracer` that of spans begun outside of any span, here and in tasks started inside the block."""
+    token = _adopted.set(tracer)
+    try:
+        yield
+    finally:
+        # ValueError: the block was left in another context, such as a test fixture's, which never had it.
+        with contextlib.suppress(ValueError):
+            _adopted.reset(token)
 
 
 def span(
     name: str, attributes: Mapping[str, AttributeValue] | None = None, *, kind: Kind = Kind.INTERNAL
 ) -> Span:
-    """A span below the current one, of the same service. Outside of any span it begins a trace that goes nowhere."""
+    """A span below the current one, of the same service. Outside of any span it begins a trace."""
     parent = _current.get()
-    return Span(_NOWHERE if parent is None else parent.tracer, name, attributes, kind, parent)
+    return Span(_adopted.get() if parent is None else parent.tracer, name, attributes, kind, parent)
+
+
+@contextmanager
+def below(traceparents: Iterable[str], name: str, *, kind: Kind = Kind.CONSUMER) -> Iterator[None]:
+    """A span in each of several traces for work that is done for all of them at once, such as storing a batch."""
+    own = _current.get()
+    tracer = _adopted.get() if own is None else own.tracer
+    parents = [parent for each in traceparents if (parent := RemoteParent.parse(each)) is not None]
+    spans = [Span(tracer, name, None, kind, parent) for parent in parents if parent.sampled]
+    try:
+        yield
+    except BaseException as error:
+        for each in spans:
+            each.fail(error)
+        raise
+    finally:
+        for each in spans:
+            each.end()
 
 
 def current() -> Span | None:
@@ -217,6 +249,6 @@ def current() -> Span | None:
 
 
 def traceparent() -> str:
-    """The current span's W3C context; empty outside of any."""
+    """The current span's W3C context; empty outside of any, and where nobody would ever see the span."""
     found = _current.get()
-    return "" if found is None else found.traceparent
+    return "" if found is None or found.tracer is _NOWHERE else found.traceparent
