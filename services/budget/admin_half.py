@@ -1,10 +1,12 @@
 """Composes the admin half: its store, the servicer, and what follows the directory in the background."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import structlog
 
 from services.budget.adapters.postgres.admin_store import PostgresAdminStore
 from services.budget.adapters.postgres.alert_store import PostgresAlertStore
@@ -22,6 +24,11 @@ from services.chassis.postgres import Database
 from services.chassis.server import Registration
 from services.kernel.clock import Clock
 from turnpike.budget.v1.budget_admin_pb2_grpc import add_BudgetAdminServiceServicer_to_server
+
+log = structlog.get_logger()
+
+# A failure that is there to stay fills a log slowly.
+RESTART_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +62,38 @@ async def open_admin_half(
         registration = Registration(
             add_BudgetAdminServiceServicer_to_server, servicer, AdminAuthenticator(store, clock)
         )
-        async with _running(feed.run(), listening(dsn, CHANNEL, feed.notify), alerting.run()):
+        async with _running(
+            directory=feed.run,
+            notifications=lambda: listening(dsn, CHANNEL, feed.notify),
+            alerts=alerting.run,
+        ):
             yield AdminHalf(registration, Directory(directory_store, feed, stopping), store)
 
 
 @asynccontextmanager
-async def _running(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs in the background for the length of a block. One that fails ends the block: better no replica than a deaf
-    one."""
+async def _running(**works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Runs in the background for the length of a block."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work) for work in works]
+        tasks = [group.create_task(_kept_running(name, work)) for name, work in works.items()]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
+
+
+async def _kept_running(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Begins a work again that failed: what nobody thought of in an alert must not take money decisions down with it.
+
+    While the directory is not followed no heartbeat is sent, so routers ask instead of trusting what they have.
+    """
+    while True:
+        task = asyncio.create_task(work(), name=name)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        log.error("background_work_failed", work=name, exc_info=task.exception())
+        await asyncio.sleep(RESTART_S)

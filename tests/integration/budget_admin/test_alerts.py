@@ -78,6 +78,26 @@ async def test_thresholds_and_overage_are_sent_signed_and_once(postgres_dsn: str
         assert len(receiver.received) == 10
 
 
+async def test_a_note_that_nobody_can_read_keeps_no_other_waiting(postgres_dsn: str) -> None:
+    async with serving_budget(postgres_dsn) as budgets:
+        api = await budgets.operator()
+        tenant = await make_tenant(api, "Acme")
+        connection = await asyncpg.connect(postgres_dsn)
+        try:
+            facts = {"budget_id": tenant.budgets[0].budget_id}
+            await connection.execute(
+                "INSERT INTO budget.outbox (tree_no, sequence, kind, facts)"
+                " SELECT tree_no, 1, 'threshold', $1 FROM budget.trees",
+                json.dumps(facts),
+            )
+        finally:
+            await connection.close()
+        await spend(budgets, tenant, DOLLAR * 6 // 10, DOLLAR * 6 // 10)
+        async with asyncio.timeout(20):
+            while len((await api.ListAlerts(pb.ListAlertsRequest())).alerts) < 4:
+                await asyncio.sleep(0.1)
+
+
 async def test_chain_heads_leave_once_an_hour(postgres_dsn: str, receiver: Receiver) -> None:
     async with serving_budget(postgres_dsn, webhook_trusted_hosts=receiver.host) as budgets:
         api = await budgets.operator()

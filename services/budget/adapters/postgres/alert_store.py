@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+
 from services.budget.adapters.postgres.config_store import PostgresConfigStore
 from services.budget.adapters.postgres.rows import from_row, to_row
 from services.budget.adapters.postgres.standings import PostgresStandings
@@ -17,6 +19,8 @@ from services.budget.ports import Connection
 from services.budget.use_cases.alerting import ChainHead, Delivery, Rated, body_of, body_of_heads
 from services.chassis.postgres import Database
 from services.kernel.ids import OrganisationId
+
+log = structlog.get_logger()
 
 # How far back a rate looks.
 SAMPLES_SINCE = timedelta(hours=25)
@@ -51,7 +55,12 @@ class PostgresAlertStore:
                 if "budget_id" in facts:
                     found = await connection.fetchrow(statements()["find_budget"], facts["budget_id"])
                     budget = None if found is None else from_row(found, StoredBudget)
-                alert = alert_of(noticed, budget)
+                try:
+                    alert = alert_of(noticed, budget)
+                except (KeyError, TypeError, ValueError) as unreadable:
+                    # A note of another version must not keep every later one waiting.
+                    log.error("note_unreadable", kind=noticed.kind, facts=facts, why=repr(unreadable))
+                    continue
                 if alert is not None:
                     alerts.append(alert)
             await _make(connection, alerts, now)

@@ -1,0 +1,76 @@
+"""Limits that move while everybody holds: no admission above what is in force, and a ledger that adds up."""
+
+import asyncio
+import random
+
+import pytest
+
+from services.chassis.status import RemoteError
+from tests.support.budget import Budgets, attempt, commit, hold, serving_budget
+from tests.support.budget_admin import Api, Tenant, make_tenant, request_id
+from turnpike.budget.v1 import budget_admin_pb2 as pb
+from turnpike.budget.v1.entities_pb2 import Budget
+
+CENT = 10_000_000
+CALLERS = 16
+HOLDS_EACH = 12
+CHANGES = 40
+
+
+async def spend(budgets: Budgets, tenant: Tenant, seed: int) -> None:
+    chance, router = random.Random(seed), await budgets.router()
+    for _ in range(HOLDS_EACH):
+        key, amount = attempt(tenant), chance.randint(1, 5) * CENT
+        try:
+            await router.Hold(hold(tenant, amount, key))
+        except RemoteError as refused:
+            assert refused.reason == "BUDGET_EXHAUSTED"
+            continue
+        await router.Commit(commit(key, chance.randint(0, amount)))
+
+
+async def move_limits(api: Api, tenant: Tenant, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(CHANGES):
+        one, other = chance.sample(tenant.budgets[2:], 2)
+        try:
+            if chance.random() < 0.5:
+                await api.TransferBudget(
+                    pb.TransferBudgetRequest(
+                        request_id=request_id(),
+                        from_budget_id=one.budget_id,
+                        to_budget_id=other.budget_id,
+                        amount=chance.randint(1, 20) * CENT,
+                        reason="test",
+                    )
+                )
+            else:
+                update = pb.UpdateBudgetRequest(
+                    request_id=request_id(),
+                    budget=Budget(budget_id=one.budget_id, limit=chance.randint(50, 150) * CENT),
+                )
+                update.update_mask.paths.append("limit")
+                await api.UpdateBudget(update)
+        except RemoteError as refused:
+            assert refused.reason == "PRECONDITION_FAILED"  # that much is not left
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_limits_that_move_while_everybody_holds(postgres_dsn: str, seed: int) -> None:
+    async with serving_budget(postgres_dsn) as budgets:
+        api = await budgets.operator()
+        tenant = await make_tenant(api, "Acme")
+        await asyncio.gather(
+            move_limits(api, tenant, seed),
+            *(spend(budgets, tenant, seed * 1000 + number) for number in range(CALLERS)),
+        )
+        organisation_id = tenant.organisation.organisation_id
+        statuses = (
+            await api.ListBudgetStatuses(pb.ListBudgetStatusesRequest(organisation_id=organisation_id))
+        ).statuses
+        spent = {status.spent for status in statuses}
+        assert len(spent) == 1, "every budget counts the same charges"
+        assert all(status.held == 0 for status in statuses)
+        assert statuses[0].spent <= statuses[0].limit_in_force
+        verified = await api.VerifyLedger(pb.VerifyLedgerRequest(organisation_id=organisation_id))
+        assert verified.intact, verified
