@@ -1,12 +1,12 @@
 """`turnpike simulate`: pretends to be vendors, with faults by a scenario, until Ctrl-C."""
 
 import asyncio
-import contextlib
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import click
+import uvloop
 
 from services.providers.simulator.scenario import Scenario, ScenarioInvalid, parse_scenario
 from services.providers.simulator.server import RunningSimulator
@@ -38,7 +38,7 @@ def simulate(port: int, host: str, scenario_path: Path | None, seed: int | None)
             raise click.ClickException(f"{scenario_path}: {invalid}") from None
     if seed is not None:
         scenario = replace(scenario, seed=seed)
-    asyncio.run(_serve(scenario, host, port))
+    uvloop.run(_serve(scenario, host, port))
 
 
 async def _serve(scenario: Scenario, host: str, port: int) -> None:
