@@ -93,7 +93,10 @@ chaos: $(INSTALLED)  ## Kill and stop real processes, and look whether the ledge
 bench: $(INSTALLED)  ## What a request costs on the whole road, beside a gRPC echo and other gateways
 	$(BIN)/python -m bench.road $(BENCH)
 
+bench-routing: $(INSTALLED)  ## Routing quality with every control, natural prompts, drift, cost of deciding: BENCH="--quick"
+	$(BIN)/python -m bench.routing $(BENCH)
+
 bench-budget: $(INSTALLED)  ## Pairs of hold and commit through the budget service: BENCH="--seconds 8"
 	$(BIN)/python -m bench.budget $(BENCH)
 
-.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench bench-budget
+.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench bench-routing bench-budget

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import IO
 
 import click
-from rich.console import Console
 
 from services.cli.route_explain import explain
-from services.cli.route_report import measure, report_table
+from services.cli.route_report import measure, report_text
 from services.cli.rows import read_outcomes, read_questions
 from services.router.domain.learning.estimator import Estimator
 from services.router.domain.learning.outcomes import OutcomeError
@@ -100,7 +99,7 @@ def evaluate(outcomes: Path, seed: int, rounds: int, undeclared: bool, as_json: 
         for report, null in measured:
             click.echo(json.dumps({**asdict(report), "null": null}))
     else:
-        Console().print(report_table(measured))
+        click.echo(report_text(measured))
 
 
 @route.command()

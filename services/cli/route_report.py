@@ -3,8 +3,6 @@
 import zlib
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from services.router.domain.learning.encoder import Coordinates
 from services.router.domain.learning.estimator import Estimator
 from services.router.domain.learning.evaluation import (
@@ -50,57 +48,42 @@ def measure(
     return [(report, null.get(report.context)) for report in evaluate(train, dev, test, said, seed=seed)]
 
 
-def report_table(measured: Sequence[tuple[Report, Null]]) -> Table:
-    """One line per set. A dash: the set cannot tell (no costs, more than two models)."""
-    table = Table(title="Routing on held-out rows", caption=CAPTION, caption_justify="left")
-    for name in (
-        "set",
-        "rows",
-        "models",
-        "gap closed",
-        "null (p95)",
-        "task table",
-        "98 % floor",
-        "100 % floor",
-    ):
-        table.add_column(name, justify="left" if name == "set" else "right", no_wrap=True)
-    for name in ("APGR", "calibration"):
-        table.add_column(name, justify="right", no_wrap=True)
+def report_text(measured: Sequence[tuple[Report, Null]]) -> str:
+    """A paragraph per set, readable at any width; what a set cannot tell (no costs, say) is left out."""
+    parts = []
     for report, null in measured:
-        priced = report.gap is not None
-        shuffled_gap = "-"
-        if null is not None:
-            shuffled_gap = f"{null[0]:.1%} ({null[1]:.1%})" if priced else f"{null[0]:.3f} ({null[1]:.3f})"
-        table.add_row(
-            report.context or "(none)",
-            str(report.rows),
-            str(report.models),
-            _with_interval(report.gap, report.gap_interval, percent=True),
-            shuffled_gap,
-            "-" if report.gap_by_task is None else f"{report.gap_by_task:.1%}",
-            _kept(report, 0.98),
-            _kept(report, 1.0),
-            _with_interval(report.apgr, report.apgr_interval, percent=False)
-            + ("" if report.apgr_by_task is None else f" task {report.apgr_by_task:.3f}"),
-            f"{report.calibration:.3f}",
-        )
-    return table
+        lines = [f"{report.context or '(no set)'}: {report.rows} rows, {report.models} models"]
+        if report.gap is not None and report.gap_interval is not None:
+            low, high = report.gap_interval
+            lines.append(f"  gap closed          {report.gap:7.1%}  [{low:.1%}, {high:.1%}]")
+            if null is not None:
+                lines.append(f"    shuffled labels   {null[0]:7.1%}  95th percentile {null[1]:.1%}")
+            if report.gap_by_task is not None:
+                lines.append(f"    true-task table   {report.gap_by_task:7.1%}")
+            lines.append(
+                f"    AIQ               {report.routed:.4f}  zero router {report.zero:.4f}, oracle {report.oracle:.4f}"
+            )
+        for floor, kept in report.frozen.items():
+            kept_text = "cannot be kept"
+            if kept is not None:
+                dealt = f"same calls dealt at random {kept.matched:.3f}"
+                kept_text = f"{kept.ratio:7.3f}  saved {kept.saved:.1%}; {dealt}"
+            lines.append(f"  frozen {floor:.0%} floor".ljust(22) + kept_text)
+        if report.apgr is not None and report.apgr_interval is not None:
+            low, high = report.apgr_interval
+            lines.append(f"  APGR                {report.apgr:7.3f}  [{low:.3f}, {high:.3f}]")
+            if null is not None and report.gap is None:
+                lines.append(f"    shuffled labels   {null[0]:7.3f}  95th percentile {null[1]:.3f}")
+            if report.apgr_by_task is not None:
+                lines.append(f"    true-task table   {report.apgr_by_task:7.3f}")
+        lines.append(f"  calibration error   {report.calibration:7.3f}")
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, LEGEND])
 
 
-CAPTION = """\
+LEGEND = """\
 gap closed: 0 is the best mix of models that reads no prompt (zero router), 100 % the oracle; [95 % interval].
-null: the same with shuffled labels, mean and 95th percentile. task table: a router that is told the true task.
-floors: quality kept of the best single model's, cost saved, and the quality of the same calls dealt at random,
-with the price of money frozen on other rows. calibration: mean distance of expected and found quality."""
-
-
-def _kept(report: Report, floor: float) -> str:
-    kept = report.frozen.get(floor)
-    return "-" if kept is None else f"{kept.ratio:.3f} saved {kept.saved:.0%} (random {kept.matched:.3f})"
-
-
-def _with_interval(value: float | None, interval: tuple[float, float] | None, *, percent: bool) -> str:
-    if value is None or interval is None:
-        return "-"
-    form = "{:.1%}" if percent else "{:.3f}"
-    return f"{form.format(value)} [{form.format(interval[0])}, {form.format(interval[1])}]"
+shuffled labels: the same trained on outcomes dealt to other prompts; the mean of the rounds.
+true-task table: a router that is told each prompt's true task, and nothing else.
+frozen floors: share kept of the best single model's quality, with the price of money frozen on other rows.
+calibration error: mean distance of expected and found quality, over tenths of the expectation."""

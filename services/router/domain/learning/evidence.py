@@ -21,7 +21,7 @@ RETENTION = (
 )
 GENERAL_RETENTION = 0.99  # of a model's evidence over all tasks per outcome of that model.
 PRIOR_OUTCOMES = 8.0  # what the prior weighs, in outcomes; small, for a prior cannot know today's model.
-GENERAL_OUTCOMES = 12.0
+GENERAL_OUTCOMES = 4.0  # small: a vendor that swaps a model swaps it for all tasks.
 OUTCOME_VARIANCE = (
     0.16  # of one outcome round its expectation: between 0.25 (a coin) and 0.09 (a model 90 % right).
 )
