@@ -45,10 +45,7 @@ async def _serve(scenario: Scenario, host: str, port: int) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(
-            NotImplementedError
-        ):  # Windows' loop has no signal handlers; Ctrl-C still ends it
-            loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stopped.set)
     try:
         async with RunningSimulator(scenario, host=host, port=port) as running:
             click.echo(f"simulating at {running.url}")
