@@ -26,7 +26,7 @@ from services.providers.adapters.endpoints_file import WrittenEndpoints, read_en
 from services.providers.adapters.http_client import VendorHttp, reachable
 from services.providers.adapters.registry import format_of, vendor_named, vendors
 from services.providers.adapters.sealing import KeyRing
-from services.providers.admin_servicer import ProviderAdminServicer
+from services.providers.admin.servicer import ProviderAdminServicer
 from services.providers.deployment import Deployment
 from services.providers.dispatch import Dispatcher
 from services.providers.domain.catalogue import Catalogue
@@ -94,7 +94,7 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
                 pool,
                 keys,
                 clock,
-                allow_private_http=settings.private_endpoints,
+                settings.private_endpoints,
             )
             registrations.append(
                 Registration(

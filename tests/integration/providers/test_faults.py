@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from services.chassis.status import RemoteError
+from tests.support import vendor_faults as faults
 from tests.support.providers import USAGE, Providers, attempt, chat_answer, chat_chunk, endpoint, providers
 from tests.support.raw_vendor import Connection, RawVendor, Request, Script, raw_vendor
 from turnpike.common.v1 import error_pb2, usage_pb2
@@ -78,101 +79,6 @@ def millis(milliseconds: int) -> Any:
     return {"nanos": milliseconds * 1_000_000}
 
 
-async def silence(request: Request, connection: Connection) -> None:
-    await connection.until_closed()
-
-
-async def only_comments(request: Request, connection: Connection) -> None:
-    await connection.begin_stream()
-    for _ in range(200):
-        await connection.chunk(b": keep-alive\n\n")
-        await asyncio.sleep(0.02)
-
-
-async def stall(request: Request, connection: Connection) -> None:
-    await connection.begin_stream()
-    await connection.chunk(chat_chunk(content="one two three"))
-    await connection.until_closed()
-
-
-async def reset(request: Request, connection: Connection) -> None:
-    await connection.begin_stream()
-    await connection.chunk(chat_chunk(content="one two three"))
-    await asyncio.sleep(0.1)  # a reset takes back what has not been read
-    connection.reset()
-
-
-async def reset_before_answer(request: Request, connection: Connection) -> None:
-    connection.reset()
-
-
-async def end_early(request: Request, connection: Connection) -> None:
-    await connection.begin_stream()
-    await connection.chunk(chat_chunk(content="one two three"))
-    await connection.end_stream()
-
-
-async def garbage(request: Request, connection: Connection) -> None:
-    await connection.begin_stream()
-    await connection.chunk(chat_chunk(content="one two three") + b'data: {"choices": [}\n\n')
-    await connection.until_closed()
-
-
-async def garbage_whole(request: Request, connection: Connection) -> None:
-    await connection.answer(b'{"choices": [')
-
-
-async def web_page(request: Request, connection: Connection) -> None:
-    await connection.answer(
-        b"<html>Sign in to the hotel's network</html>", content_type="text/html; charset=utf-8"
-    )
-
-
-async def error_in_200(request: Request, connection: Connection) -> None:
-    await connection.answer(b'{"error":{"message":"Overloaded","type":"overloaded_error"}}')
-
-
-async def error_event_at_first(request: Request, connection: Connection) -> None:
-    await connection.begin_stream()
-    await connection.chunk(b'data: {"error":{"message":"Rate limit","code":429}}\n\n')
-    await connection.end_stream()
-
-
-async def long_line(request: Request, connection: Connection) -> None:
-    await connection.begin_stream()
-    await connection.chunk(b"data: ")
-    for _ in range(160):
-        await connection.chunk(b"x" * 65536)
-    await connection.until_closed()
-
-
-async def redirect(request: Request, connection: Connection) -> None:
-    await connection.answer(b"", 302, location="http://127.0.0.1:1/elsewhere")
-
-
-async def bad_gateway(request: Request, connection: Connection) -> None:
-    await connection.answer(b"<html><h1>502 Bad Gateway</h1></html>", 502, content_type="text/html")
-
-
-async def empty(request: Request, connection: Connection) -> None:
-    await connection.answer(b"", content_type="text/event-stream")
-
-
-async def broken_gzip(request: Request, connection: Connection) -> None:
-    await connection.answer(gzip.compress(chat_answer())[:-9] + b"nonsense!", content_encoding="gzip")
-
-
-async def not_gzip(request: Request, connection: Connection) -> None:
-    await connection.answer(b"this was never compressed" * 10, content_encoding="gzip")
-
-
-async def endless(request: Request, connection: Connection) -> None:
-    await connection.begin_stream()
-    for number in range(10_000):
-        await connection.chunk(chat_chunk(content=f"{number} "))
-        await asyncio.sleep(0.01)
-
-
 @dataclass(frozen=True)
 class Fault:
     script: Script
@@ -186,7 +92,7 @@ class Fault:
 
 FAULTS: dict[str, Fault] = {
     "slow first byte": Fault(
-        silence,
+        faults.silence,
         "VENDOR_TIMEOUT",
         SAME,
         FULL,
@@ -194,7 +100,7 @@ FAULTS: dict[str, Fault] = {
         settings={"first_token_timeout": millis(150)},
     ),
     "comments instead of a first token": Fault(
-        only_comments,
+        faults.only_comments,
         "VENDOR_TIMEOUT",
         SAME,
         FULL,
@@ -202,32 +108,34 @@ FAULTS: dict[str, Fault] = {
         settings={"first_token_timeout": millis(150)},
     ),
     "stall in mid-stream": Fault(
-        stall,
+        faults.stall,
         "VENDOR_TIMEOUT",
         SAME,
         BY_USAGE,
         phase="idle",
         settings={"idle_timeout": millis(150), "first_token_timeout": millis(100)},
     ),
-    "reset in mid-stream": Fault(reset, "VENDOR_STREAM_TRUNCATED", SAME, BY_USAGE),
-    "reset before the answer": Fault(reset_before_answer, "VENDOR_ERROR", SAME, FULL),
-    "reset before the whole answer": Fault(reset_before_answer, "VENDOR_ERROR", SAME, FULL, stream=False),
-    "an end before the end": Fault(end_early, "VENDOR_STREAM_TRUNCATED", SAME, BY_USAGE),
-    "garbage in mid-stream": Fault(garbage, "VENDOR_PROTOCOL_ERROR", OTHER, BY_USAGE),
-    "garbage as a whole": Fault(garbage_whole, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
-    "a web page": Fault(web_page, "VENDOR_PROTOCOL_ERROR", OTHER, FULL),
-    "a web page as a whole": Fault(web_page, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
-    "200 with an error body": Fault(error_in_200, "VENDOR_OVERLOADED", SAME, NOTHING),
-    "200 with an error body as a whole": Fault(
-        error_in_200, "VENDOR_OVERLOADED", SAME, NOTHING, stream=False
+    "reset in mid-stream": Fault(faults.reset, "VENDOR_STREAM_TRUNCATED", SAME, BY_USAGE),
+    "reset before the answer": Fault(faults.reset_before_answer, "VENDOR_ERROR", SAME, FULL),
+    "reset before the whole answer": Fault(
+        faults.reset_before_answer, "VENDOR_ERROR", SAME, FULL, stream=False
     ),
-    "an error event at first": Fault(error_event_at_first, "VENDOR_RATE_LIMITED", SAME, NOTHING),
-    "a line of 10 MB": Fault(long_line, "VENDOR_PROTOCOL_ERROR", OTHER, FULL),
-    "a redirect": Fault(redirect, "VENDOR_PROTOCOL_ERROR", OTHER, NOTHING),
-    "a proxy's page of 502": Fault(bad_gateway, "VENDOR_ERROR", SAME, NOTHING),
-    "nothing at all": Fault(empty, "VENDOR_STREAM_TRUNCATED", SAME, FULL),
-    "what is not gzip": Fault(not_gzip, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
-    "broken gzip": Fault(broken_gzip, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
+    "an end before the end": Fault(faults.end_early, "VENDOR_STREAM_TRUNCATED", SAME, BY_USAGE),
+    "garbage in mid-stream": Fault(faults.garbage, "VENDOR_PROTOCOL_ERROR", OTHER, BY_USAGE),
+    "garbage as a whole": Fault(faults.garbage_whole, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
+    "a web page": Fault(faults.web_page, "VENDOR_PROTOCOL_ERROR", OTHER, FULL),
+    "a web page as a whole": Fault(faults.web_page, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
+    "200 with an error body": Fault(faults.error_in_200, "VENDOR_OVERLOADED", SAME, NOTHING),
+    "200 with an error body as a whole": Fault(
+        faults.error_in_200, "VENDOR_OVERLOADED", SAME, NOTHING, stream=False
+    ),
+    "an error event at first": Fault(faults.error_event_at_first, "VENDOR_RATE_LIMITED", SAME, NOTHING),
+    "a line of 10 MB": Fault(faults.long_line, "VENDOR_PROTOCOL_ERROR", OTHER, FULL),
+    "a redirect": Fault(faults.redirect, "VENDOR_PROTOCOL_ERROR", OTHER, NOTHING),
+    "a proxy's page of 502": Fault(faults.bad_gateway, "VENDOR_ERROR", SAME, NOTHING),
+    "nothing at all": Fault(faults.empty, "VENDOR_STREAM_TRUNCATED", SAME, FULL),
+    "what is not gzip": Fault(faults.not_gzip, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
+    "broken gzip": Fault(faults.broken_gzip, "VENDOR_PROTOCOL_ERROR", OTHER, FULL, stream=False),
 }
 
 
@@ -286,7 +194,7 @@ async def test_the_callers_deadline_ends_a_stream_with_what_it_took(tmp_path: Pa
     operation = request.operations.add(operation_id=1, start=attempt(stream=True))
     operation.timeout.nanos = 400_000_000
     async with (
-        raw_vendor(endless) as vendor,
+        raw_vendor(faults.endless) as vendor,
         nothing_left(vendor),
         providers(tmp_path, [endpoint(vendor.base_url)]) as running,
     ):

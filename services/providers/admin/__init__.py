@@ -1,0 +1,1 @@
+"""ProviderAdminService, one module a kind of thing: credentials, endpoints, overrides of the catalogue."""
