@@ -1,6 +1,6 @@
 """What an application says, as an Anthropic Messages body; shared by Anthropic, Claude on Bedrock and on Vertex.
 
-Rules of translation, beside those of domain/conversation.py: empty texts are left out, for the vendor refuses them;
+Rules of translation, beside those of domain/conversation.py: blank texts are left out, for the vendor refuses them;
 a refusal in the history is plain text; reasoning goes back only with Anthropic's own signature, unchanged; at most the
 last four cache markers are kept; temperatures end at 1; every object of an output schema is closed, as the vendor
 demands; a last turn of the model is completed where the model takes prefills, else followed by a request to go on.
@@ -121,19 +121,23 @@ class _Blocks:
         blocks: list[dict[str, Any]] = []
         for part in parts:
             block = self._block(part)
-            if block is None:
-                continue
-            if part.HasField("cache") and block["type"] not in ("thinking", "redacted_thinking"):
-                block["cache_control"] = _cache_control(part.cache)
-            blocks.append(block)
+            if block is not None:
+                blocks.append(block)
+            # The marker of a part that was left out stands at what came before it.
+            if (
+                part.HasField("cache")
+                and blocks
+                and blocks[-1]["type"] not in ("thinking", "redacted_thinking")
+            ):
+                blocks[-1]["cache_control"] = _cache_control(part.cache)
         return blocks
 
     def _block(self, part: Part) -> dict[str, Any] | None:
         match part.WhichOneof("kind"):
             case "text":
-                return {"type": "text", "text": part.text.text} if part.text.text else None
+                return {"type": "text", "text": part.text.text} if part.text.text.strip() else None
             case "refusal":
-                return {"type": "text", "text": part.refusal.text} if part.refusal.text else None
+                return {"type": "text", "text": part.refusal.text} if part.refusal.text.strip() else None
             case "image":
                 return self._image(part.image)
             case "file":

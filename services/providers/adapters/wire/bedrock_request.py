@@ -90,19 +90,20 @@ class _Blocks:
         blocks: list[dict[str, Any]] = []
         for part in parts:
             block = self._block(part)
-            if block is None:
-                continue
-            blocks.append(block)
-            if part.HasField("cache") and not in_result:
+            if block is not None:
+                blocks.append(block)
+            if part.HasField("cache") and blocks and not in_result:
+                if "document" in blocks[-1]:  # a marker right after a document is refused
+                    blocks.append({"text": "\n"})
                 blocks.append({"cachePoint": cache_point(part.cache)})
         return blocks
 
     def _block(self, part: Part) -> dict[str, Any] | None:
         match part.WhichOneof("kind"):
             case "text":
-                return {"text": part.text.text} if part.text.text.strip() else None
+                return {"text": part.text.text} if part.text.text else None
             case "refusal":
-                return {"text": part.refusal.text} if part.refusal.text.strip() else None
+                return {"text": part.refusal.text} if part.refusal.text else None
             case "image":
                 return self._image(part.image)
             case "file":

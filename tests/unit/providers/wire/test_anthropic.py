@@ -146,6 +146,15 @@ def test_the_last_four_cache_markers_are_kept() -> None:
     assert marked == ["2", "3", "4", "5"]
 
 
+def test_the_marker_of_a_blank_text_stands_at_what_came_before() -> None:
+    given = asking()
+    blank = given.messages[0].parts.add(cache=pb.CACHE_LIFETIME_SHORT)
+    blank.text.text = " \n"
+    assert built(given)[0]["messages"][0]["content"] == [
+        {"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}
+    ]
+
+
 def test_broken_arguments_of_a_call_in_the_history_are_kept_as_an_object() -> None:
     given = asking()
     call = pb.ToolCall(id="x" * 80, name="look", arguments_json="{oops")

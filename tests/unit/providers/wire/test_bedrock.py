@@ -144,6 +144,14 @@ def test_a_history_of_calls_without_tools_declares_what_was_called() -> None:
     assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["look"]
 
 
+def test_a_cache_marker_never_follows_a_document_at_once() -> None:
+    given = pb.GenerationInput()
+    part = given.messages.add(role=pb.ROLE_USER).parts.add(cache=pb.CACHE_LIFETIME_SHORT)
+    part.file.data, part.file.media_type = b"%PDF", "application/pdf"
+    body = decode(FORMAT.build(Call(given, CLAUDE, 10, False), ModelProfile()).body)
+    assert body["messages"][0]["content"][1:] == [{"text": "\n"}, {"cachePoint": {"type": "default"}}]
+
+
 def test_names_of_documents_are_cleaned() -> None:
     given = pb.GenerationInput()
     message = given.messages.add(role=pb.ROLE_USER)
