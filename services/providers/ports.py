@@ -226,8 +226,11 @@ class Secrets(Protocol):
         """
         ...
 
-    def report(self, credential: "Credential", failure: Failure | None) -> None:
-        """What came of using it: one that the vendor refused, or whose quota is used up, rests."""
+    def report(self, credential: "Credential", failure: Failure | None) -> bool:
+        """What came of using it: one that the vendor refused, or whose quota or rate is used up, rests.
+
+        True if it rests now and another can be used in its place.
+        """
         ...
 
 

@@ -15,6 +15,8 @@ from services.providers.ports import Credential, Vendor
 REFUSED_REST_S: Final = 300.0
 """After the vendor refused a credential: long enough not to hammer, short enough to heal after it was renewed."""
 QUOTA_REST_S: Final = 300.0
+LIMITED_REST_S: Final = 5.0
+"""After a rate limit without a hint, for a key that others stand in for."""
 LIMITED_REST_S_MAX: Final = 600.0
 
 
@@ -70,27 +72,31 @@ class CredentialPool:
             pool.append(found)
         return found
 
-    def report(self, credential: Credential, failure: Failure | None) -> None:
-        """What came of using it."""
+    def report(self, credential: Credential, failure: Failure | None) -> bool:
+        """What came of using it. True if it rests now and another can be used in its place."""
         if failure is None:
             self._resting.pop(credential.credential_id, None)
-            return
-        rest_s: float | None = None
+            return False
+        others = [
+            other
+            for other in self._pools.get(credential.provider, ())
+            if other.credential_id != credential.credential_id
+            and other.organisation_id in ("", credential.organisation_id)
+            and self.resting_s(other.credential_id) is None
+        ]
         match failure.reason:
             case Reason.ERROR_REASON_VENDOR_AUTHENTICATION_FAILED:
                 rest_s = REFUSED_REST_S
             case Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED:
                 rest_s = QUOTA_REST_S
-            case Reason.ERROR_REASON_VENDOR_RATE_LIMITED if len(self._pools.get(credential.provider, ())) > 1:
+            case Reason.ERROR_REASON_VENDOR_RATE_LIMITED if others:
                 # With others in the pool only this key waits; alone, the endpoint does (domain/health.py).
-                rest_s = failure.retry_after_s
+                rest_s = LIMITED_REST_S if failure.retry_after_s is None else failure.retry_after_s
             case _:
-                pass
-        if rest_s is not None:
-            until = self._clock.monotonic_s() + min(rest_s, LIMITED_REST_S_MAX)
-            self._resting[credential.credential_id] = max(
-                until, self._resting.get(credential.credential_id, 0.0)
-            )
+                return False
+        until = self._clock.monotonic_s() + min(rest_s, LIMITED_REST_S_MAX)
+        self._resting[credential.credential_id] = max(until, self._resting.get(credential.credential_id, 0.0))
+        return bool(others)
 
 
 def from_environment(vendors: Iterable[Vendor], environment: Mapping[str, str]) -> list[Credential]:

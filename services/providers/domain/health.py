@@ -27,6 +27,9 @@ REST_S_MAX: Final = 60.0
 """A rest doubles from MIN to MAX with each probe that fails: a restart is noticed soon, a dead host is left alone."""
 ASKED_REST_S_MAX: Final = 600.0
 """A vendor's hint is believed up to this; then one call tries again."""
+BACK_OFF_S_MIN: Final = 0.5
+BACK_OFF_S_MAX: Final = 30.0
+"""Where a vendor asks for a pause and does not say how long, it doubles from MIN to MAX until a call succeeds."""
 PROBE_S_MAX: Final = 120.0
 """A probe that has not come back after this is given up, so that a lost one does not close the endpoint for good."""
 
@@ -48,6 +51,7 @@ class EndpointTracker:
         "_down_until",
         "_failures_in_row",
         "_probe_since",
+        "_refusals",
         "_resting_until",
         "_rests",
         "_unreachable",
@@ -68,6 +72,7 @@ class EndpointTracker:
         self._rests = 0
         self._probe_since: float | None = None
         self._unreachable = False
+        self._refusals = 0
 
     def state(self, now: float) -> EndpointState.ValueType:
         """What it is now."""
@@ -130,13 +135,17 @@ class EndpointTracker:
             self.failure_share *= 1 - WEIGHT_OF_LATEST
             self._failures_in_row = 0
             self._rests = 0
+            self._refusals = 0
             self._down_until = None
             self._probe_since = None
             self.message = ""
             return
-        if failure.reason in _ASKS_TO_WAIT and failure.retry_after_s is not None:
-            asked = min(failure.retry_after_s, ASKED_REST_S_MAX)
-            self._resting_until = max(self._resting_until, now + asked)
+        if failure.reason in _ASKS_TO_WAIT:
+            asked = failure.retry_after_s
+            if asked is None:
+                asked = min(BACK_OFF_S_MIN * 2**self._refusals, BACK_OFF_S_MAX)
+            self._refusals += 1
+            self._resting_until = max(self._resting_until, now + min(asked, ASKED_REST_S_MAX))
             self.message = failure.message
         if failure.reason not in _TO_BLAME:
             self._probe_since = None

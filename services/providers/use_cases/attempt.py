@@ -18,6 +18,7 @@ from services.providers.domain.failure import (
     AttemptError,
     Failure,
     Reason,
+    RetryClass,
     failed,
     unreadable,
     unsupported,
@@ -119,9 +120,11 @@ class AttemptRun:
             try:
                 answer = await self._exchange(spec, wire_format, request, url)
             except AttemptError as error:
-                outcome(error.failure)
-                if credential is not None:
-                    resources.secrets.report(credential, error.failure)
+                if credential is not None and resources.secrets.report(credential, error.failure):
+                    # The key rests, and another stands in for it: the endpoint is not to blame.
+                    error.failure.retry_class = RetryClass.RETRY_CLASS_OTHER_CREDENTIAL
+                else:
+                    outcome(error.failure)
                 raise
             outcome(None)
             if credential is not None:

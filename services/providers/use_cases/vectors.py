@@ -80,9 +80,8 @@ class Small:
                 outcome(late)
                 raise AttemptError(_settled(late, refused=False)) from error
             except AttemptError as error:
-                outcome(error.failure)
-                if credential is not None:
-                    resources.secrets.report(credential, error.failure)
+                if credential is None or not resources.secrets.report(credential, error.failure):
+                    outcome(error.failure)
                 _settled(error.failure, refused=refused)
                 raise
             outcome(None)

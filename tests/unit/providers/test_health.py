@@ -5,6 +5,8 @@ import pytest
 from services.providers.domain.failure import Failure, Reason
 from services.providers.domain.health import (
     ASKED_REST_S_MAX,
+    BACK_OFF_S_MAX,
+    BACK_OFF_S_MIN,
     FAILURES_TO_DOWN,
     PROBE_S_MAX,
     REST_S_MIN,
@@ -144,3 +146,19 @@ def test_what_answers_with_errors_is_not_looked_at() -> None:
     tracker = EndpointTracker()
     down(tracker, 0.0)
     assert not tracker.wants_look(REST_S_MIN + 1)
+
+
+def test_where_no_hint_comes_the_pause_doubles_until_a_call_succeeds() -> None:
+    limited = Failure(Reason.ERROR_REASON_VENDOR_RATE_LIMITED, "")
+    tracker = EndpointTracker()
+    pauses = []
+    now = 0.0
+    for _ in range(10):
+        tracker.learn(now, limited)
+        pauses.append(tracker.retry_in_s(now) or 0.0)
+        now += pauses[-1]
+    assert pauses[:3] == [BACK_OFF_S_MIN, 2 * BACK_OFF_S_MIN, 4 * BACK_OFF_S_MIN]
+    assert pauses[-1] == pytest.approx(BACK_OFF_S_MAX)
+    tracker.learn(now, None)
+    tracker.learn(now, limited)
+    assert tracker.retry_in_s(now) == pytest.approx(BACK_OFF_S_MIN)
