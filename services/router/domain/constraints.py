@@ -263,7 +263,8 @@ def needs_exclusions(
         unpriced = np.isnan(board.input_rate) if features.kind is ModelKind.EMBEDDING else board.unpriced
         _mark(codes, Rule.PRICE_UNKNOWN, unpriced)
     if not weather.all_well:
-        _mark(codes, Rule.HEALTH_DOWN, weather.health == int(Health.DOWN))
+        # Once its rest is over somebody must try it, or nobody would ever find that it works again.
+        _mark(codes, Rule.HEALTH_DOWN, (weather.health == int(Health.DOWN)) & (weather.retry_at_s > now_s))
         _mark(
             codes,
             Rule.HEALTH_RESTING,

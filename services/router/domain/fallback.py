@@ -91,17 +91,13 @@ def _may_help(board: Board, planned: Planned, failed: Planned, retry_class: Retr
     return True
 
 
-FIRST_TOKEN_S_MIN = 5.0
+FIRST_TOKEN_S_MIN = 3.0
 FIRST_TOKEN_S_MAX = 60.0
 FIRST_TOKEN_PATIENCE = 6.0
 """A model may take so many times its usual time to the first token before another one is asked."""
 
-SHARE_OF_DEADLINE = 0.5
-"""An attempt that others could follow leaves them this share of the deadline."""
-
 IDLE_S = 30.0
 """Silence between tokens that counts as a stall; reasoning models that think aloud stay well below it."""
-
 
 CONNECT_SHARE = 0.25
 CONNECT_S_MAX = 5.0
@@ -118,12 +114,15 @@ class Patience:
     """From the connection on."""
 
 
-def patience(left_s: float, expected_s: float, *, others_follow: bool) -> Patience:
-    """As long as there is, or less where another model could step in. `expected_s`: usual time to the first token."""
-    if not others_follow:
+def patience(left_s: float, expected_s: float, *, others: int) -> Patience:
+    """As long as there is; or less, where `others` could step in: each must find its share of the deadline left.
+
+    `expected_s`: the usual time to the first token.
+    """
+    if others <= 0:
         return Patience(None, left_s)
     whole_s = min(max(FIRST_TOKEN_PATIENCE * expected_s, FIRST_TOKEN_S_MIN), FIRST_TOKEN_S_MAX)
-    whole_s = min(whole_s, left_s * SHARE_OF_DEADLINE)
+    whole_s = min(whole_s, left_s / (others + 1))
     connect_s = min(whole_s * CONNECT_SHARE, CONNECT_S_MAX)
     return Patience(connect_s, whole_s - connect_s)
 

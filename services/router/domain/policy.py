@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from services.router.domain.features import Priority, Strategy, Wishes
 from services.router.domain.utility import Weights
 
-ATTEMPTS_DEFAULT = 3
+ATTEMPTS_DEFAULT = 6
+"""Enough to get past several broken vendors; each attempt is bounded by its share of the deadline."""
+
 ATTEMPTS_MAX = 8
 """The contract's bound: each attempt is a hold, and more than this is not fallback but a storm."""
 
@@ -87,6 +89,9 @@ class Rules:
     ttft_s_max: float | None = None
     duration_s_max: float | None = None
     attempts_max: int = ATTEMPTS_DEFAULT
+    """Where the caller says nothing."""
+    attempts_limit: int = ATTEMPTS_MAX
+    """Most that a caller may ask for."""
     output_tokens_max: int | None = None
     """Largest output cap that a caller may ask for."""
     output_tokens_default: int = OUTPUT_TOKENS_DEFAULT
@@ -121,7 +126,7 @@ class Rules:
             cost_nanos_max=_stricter_amount(self.cost_nanos_max, wishes.cost_nanos_max),
             ttft_s_max=_stricter(self.ttft_s_max, wishes.ttft_s_max),
             duration_s_max=_stricter(self.duration_s_max, wishes.duration_s_max),
-            attempts_max=min(self.attempts_max, wishes.attempts_max or self.attempts_max),
+            attempts_max=min(self.attempts_limit, wishes.attempts_max or self.attempts_max),
             lower_output_cap=self.lower_output_cap or wishes.lower_output_cap,
             hedge_after_s=wishes.hedge_after_s if wishes.hedge_after_s is not None else self.hedge_after_s,
             cascade=self.cascade or wishes.cascade,

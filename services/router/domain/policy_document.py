@@ -144,6 +144,7 @@ def _policy(
         ttft_s_max=ceilings.get("time_to_first_token_s"),
         duration_s_max=ceilings.get("duration_s"),
         attempts_max=attempts.get("max", defaults.attempts_max),
+        attempts_limit=attempts.get("max", defaults.attempts_limit),
         output_tokens_max=output.get("max_tokens"),
         output_tokens_default=output.get("default_tokens", defaults.output_tokens_default),
         lower_output_cap=output.get("lower_cap", False),

@@ -137,12 +137,11 @@ class Run:
         planned = attempt.step.planned
         left_s = max(self._left_s, 0.0)
         assert self._holding is not None
-        others_follow = len(record.attempts) < decision.question.rules.attempts_max and any(
-            other.index not in self._holding.tried for other in decision.plan
-        )
+        untried = sum(other.index not in self._holding.tried for other in decision.plan)
+        others = min(untried, decision.question.rules.attempts_max - len(record.attempts))
         # Without a stream the first byte comes when the answer is complete.
-        expected_s = decision.ttft_s if ask.streamed else decision.duration_s
-        patience = fallback.patience(left_s, float(expected_s[planned.index]), others_follow=others_follow)
+        expected_s = decision.question.weather.ttft_s if ask.streamed else decision.duration_s
+        patience = fallback.patience(left_s, float(expected_s[planned.index]), others=others)
         return Dispatch(
             key=attempt.key,
             caller=ask.caller,

@@ -120,6 +120,8 @@ class Observer:
         """The providers service says how an endpoint is."""
         endpoint = self._endpoint(endpoint_id)
         changed = endpoint.health is not health
+        if health is Health.DOWN and endpoint.breaker.state is BreakerState.CLOSED:
+            endpoint.breaker = Breaker(BreakerState.HALF_OPEN)  # when its rest is over, one tries, not all
         endpoint.health, endpoint.finding, endpoint.retry_at_s = health, finding, retry_at_s
         if changed:
             self.publish()

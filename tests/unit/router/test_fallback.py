@@ -69,11 +69,13 @@ def test_pauses_grow_and_are_drawn() -> None:
     assert seconds == [0.2, 0.4, 0.8, 1.6]
 
 
-def test_a_stall_leaves_time_for_the_next() -> None:
-    assert patience(10.0, 1.0, others_follow=False).first_token_s == 10.0
-    shared = patience(10.0, 1.0, others_follow=True)
+def test_a_stall_leaves_time_for_the_others() -> None:
+    assert patience(10.0, 1.0, others=0).first_token_s == 10.0
+    shared = patience(10.0, 1.0, others=1)
     assert (shared.connect_s or 0) + shared.first_token_s == 5.0
-    assert patience(1000.0, 100.0, others_follow=True).first_token_s <= 60.0
+    among_four = patience(12.0, 1.0, others=3)
+    assert (among_four.connect_s or 0) + among_four.first_token_s == 3.0
+    assert patience(1000.0, 100.0, others=1).first_token_s <= 60.0
 
 
 def test_retries_are_a_share_of_requests() -> None:

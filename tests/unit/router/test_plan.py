@@ -148,7 +148,8 @@ def test_a_floor_is_not_satisfied_by_the_unknown() -> None:
 @pytest.mark.parametrize(
     ("condition", "rule"),
     [
-        (Condition(health=Health.DOWN), "health.down"),
+        (Condition(health=Health.DOWN, retry_at_s=2e6), "health.down"),
+        (Condition(health=Health.DOWN), None),
         (Condition(health=Health.RESTING, retry_at_s=2e6), "health.resting"),
         (Condition(health=Health.RESTING, retry_at_s=5e5), None),
         (Condition(breaker=BreakerState.OPEN), "health.breaker_open"),
@@ -243,7 +244,9 @@ def test_the_same_question_gives_the_same_decision() -> None:
 
 
 def test_wishes_never_widen() -> None:
-    rules = Rules(quality_min=0.8, cost_nanos_max=100, attempts_max=2, deny_models=("v/large",))
+    rules = Rules(
+        quality_min=0.8, cost_nanos_max=100, attempts_max=2, attempts_limit=2, deny_models=("v/large",)
+    )
     wide = rules.narrowed(Wishes(quality_min=0.1, cost_nanos_max=10**9, attempts_max=8, allow_models=("*",)))
     assert (wide.quality_min, wide.cost_nanos_max, wide.attempts_max) == (0.8, 100, 2)
     assert wide.deny_models == ("v/large",)

@@ -61,7 +61,7 @@ class RoutingPreferences(_message.Message):
     data_class: _builtins.str
     """Class of the data in this request; can only be stricter than the project's. Empty: the project's."""
     attempts_max: _builtins.int
-    """Most attempts, 1 to 8. 0: as the policy says, or 3."""
+    """Most attempts, 1 to 8. 0: as the policy says, or 6."""
     continue_on_other_model: _builtins.bool
     """True if a stream that breaks after its first token may be continued by another model; it is marked as such."""
     lower_output_cap: _builtins.bool

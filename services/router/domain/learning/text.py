@@ -30,7 +30,8 @@ VOCABULARY_CACHE_MAX = 200_000  # words remembered, about 20 MB; cleared when fu
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _OPTION = re.compile(r"(?:^|[\n,]|\s)[ \t]*\(?([A-P1-9])[).:][ \t]+", re.MULTILINE)
-_WITHOUT_CAPITALS = {ord(letter): None for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+_CAPITAL = re.compile(r"[A-Z]")
+_DIGIT = re.compile(r"[0-9]")
 _NEGATIONS = frozenset({"not", "except", "least", "false", "incorrect"})
 _ASKS_REASON = frozenset({"why", "how", "explain"})
 _FILLERS = frozenset(
@@ -159,10 +160,10 @@ def _scalars(window: str, chars: int) -> FloatArray:
         overlaps = [len(content & asked) / max(len(content), 1) for content in contents]
         pairs = list(pairwise(contents))
         likeness = sum(len(a & b) / max(len(a | b), 1) for a, b in pairs) / max(len(pairs), 1)
-    digits = sum(map(stem.count, "0123456789"))
+    digits = len(_DIGIT.findall(stem))
     option_text = "".join(options)
-    option_digits = sum(map(option_text.count, "0123456789")) if option_text else 0
-    capitals = len(stem) - len(stem.translate(_WITHOUT_CAPITALS))
+    option_digits = len(_DIGIT.findall(option_text))
+    capitals = len(_CAPITAL.findall(stem))
     return np.array(
         (
             log1p(chars),

@@ -43,8 +43,9 @@ class TaskClassifier:
 
     def probabilities(self, features: Features) -> FloatArray:
         """Probabilities over TASKS as the words alone suggest."""
-        indices, values = features
-        return softmax(values @ self.weights[indices] + self.offset)
+        buckets, dense = features
+        words = self.weights.take(buckets, axis=0).sum(axis=0) / np.float32(max(len(buckets), 1) ** 0.5)
+        return softmax(words + dense @ self.weights[BUCKETS:] + self.offset)
 
     def to_bytes(self) -> bytes:
         """The file's content."""
@@ -112,16 +113,17 @@ def train_classifier(
     weight = np.array([example.weight for example in examples], dtype=np.float32)
     matrix = np.zeros((len(examples), FEATURES), dtype=np.float32)
     for row, example in enumerate(examples):
-        indices, values = terms(example.text)
-        matrix[row, indices] = values
+        buckets, dense = terms(example.text)
+        matrix[row, buckets] = 1.0 / max(len(buckets), 1) ** 0.5
+        matrix[row, BUCKETS:] = dense
     used = np.flatnonzero(matrix.any(axis=0))
-    dense = matrix[:, used]
+    inputs = matrix[:, used]
     fold = random.permutation(np.arange(len(examples)) % FOLDS)
     scores = np.zeros((len(examples), len(TASKS)), dtype=np.float32)
     for held in range(FOLDS):
         inside = fold != held
-        weights, offset = _fit(dense[inside], label[inside], weight[inside])
-        scores[~inside] = dense[~inside] @ weights + offset
+        weights, offset = _fit(inputs[inside], label[inside], weight[inside])
+        scores[~inside] = inputs[~inside] @ weights + offset
     natural = weight >= 1.0
 
     def surprise(temperature: float) -> float:
@@ -129,7 +131,7 @@ def train_classifier(
         return float(-(np.log(likely + 1e-9))[natural].mean())
 
     temperature = min(TEMPERATURES, key=surprise)
-    weights, offset = _fit(dense, label, weight)
+    weights, offset = _fit(inputs, label, weight)
     full = np.zeros((FEATURES, len(TASKS)), dtype=np.float32)
     full[used] = weights / temperature
     return TaskClassifier(full, (offset / temperature).astype(np.float32), version)

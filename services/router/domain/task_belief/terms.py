@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ _TOKEN = re.compile(
     r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # one sign of the others
     r"|[^\w\s]"
 )
+_DIGIT = re.compile(r"[0-9]")
 _CUES = cue_table()
 _TASK_INDEX = {task: index for index, task in enumerate(TASKS)}
 _LONG_SCRIPT_CUES = tuple(pair for pairs in _CUES.values() for pair in pairs if pair[0][0] >= "\u0600")
@@ -51,21 +52,23 @@ SHAPES = (
 )
 FEATURES = BUCKETS + CUE_FEATURES + len(SHAPES)
 
-Features = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
-"""Indices of what occurs, each 0..FEATURES-1, and how much of it."""
+Features = tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]
+"""Buckets of what occurs, each once, and the counts of cues and shapes, (FEATURES - BUCKETS,)."""
 
 
 class _Word:
     """What a word is to the classifier, found once."""
 
-    __slots__ = ("bucket", "cues", "first_bucket", "hash", "stem_bucket")
+    __slots__ = ("cues", "first_bucket", "hash", "own_buckets")
 
     def __init__(self, word: str) -> None:
         self.hash = zlib.crc32(word.encode("utf-8", "surrogatepass"))
-        self.bucket = self.hash % BUCKETS
         self.first_bucket = zlib.crc32(f"^{word}".encode("utf-8", "surrogatepass")) % BUCKETS
         stem = f"{word[:STEM_CHARS]}~" if len(word) > STEM_CHARS else word
-        self.stem_bucket = zlib.crc32(stem.encode("utf-8", "surrogatepass")) % BUCKETS
+        self.own_buckets = (
+            self.hash % BUCKETS,
+            zlib.crc32(stem.encode("utf-8", "surrogatepass")) % BUCKETS,
+        )
         self.cues = tuple(
             _TASK_INDEX[task] * PLACES
             for cue, task in _CUES.get(word[:STEM_CHARS], ())
@@ -99,37 +102,26 @@ def terms(text: str, instructions: str = "") -> Features:
         tokens = tokens[: TOKENS_MAX * 2 // 3] + tokens[-(TOKENS_MAX // 3) :]
     known = _words
     words = [known.get(token) or _word(token) for token in tokens]
-    found = {word.bucket for word in words}
-    found.update([word.stem_bucket for word in words])
+    found = set(chain.from_iterable([word.own_buckets for word in words]))
     found.update([word.first_bucket for word in words[:FIRST_WORDS]])
     found.update(_pairs(words[: 4 * FIRST_WORDS]))
     found.update(_pairs(words[-2 * FIRST_WORDS :]))
-    cues = [0.0] * CUE_FEATURES
+    dense = [0.0] * CUE_FEATURES
     last = len(words) - 2 * FIRST_WORDS
-    for at, word in enumerate(words):
-        for index in word.cues:
-            cues[index + 2] += 1.0
+    for at, cues in [(at, word.cues) for at, word in enumerate(words) if word.cues]:
+        for index in cues:
+            dense[index + 2] += 1.0
             if at < FIRST_WORDS:
-                cues[index] += 1.0
+                dense[index] += 1.0
             if at >= last:
-                cues[index + 1] += 1.0
+                dense[index + 1] += 1.0
     if not read.isascii():
         for cue, task in _LONG_SCRIPT_CUES:
             if cue in read:
-                cues[_TASK_INDEX[task] * PLACES + 2] += 1.0
-                cues[_TASK_INDEX[task] * PLACES] += 1.0
-    indices = np.empty(len(found) + len(_DENSE), dtype=np.int32)
-    indices[: len(found)] = list(found)
-    indices[len(found) :] = _DENSE
-    values = np.empty(len(indices), dtype=np.float32)
-    values[: len(found)] = 1.0 / max(len(found), 1) ** 0.5
-    values[len(found) :] = [value if value < CUE_MAX else CUE_MAX for value in cues] + _shapes(
-        text, window, len(words)
-    )
-    return indices, values
-
-
-_DENSE = np.arange(BUCKETS, FEATURES, dtype=np.int32)
+                dense[_TASK_INDEX[task] * PLACES + 2] += 1.0
+                dense[_TASK_INDEX[task] * PLACES] += 1.0
+    dense += _shapes(text, window, len(words))
+    return np.fromiter(found, np.intp, len(found)), np.minimum(np.array(dense, dtype=np.float32), CUE_MAX)
 
 
 def _shapes(text: str, window: str, tokens: int) -> list[float]:
@@ -144,7 +136,7 @@ def _shapes(text: str, window: str, tokens: int) -> list[float]:
         float('"' in window or "«" in window or "“" in window),
         float(":" in window or "：" in window),
         min(window.count("{") + window.count("["), 3) / 3,
-        min(sum(map(window.count, "0123456789")) / 8, 2.0),
+        min(len(_DIGIT.findall(window)) / 8, 2.0),
         float(not any(map(str.isalpha, window[:40]))),
         min(window.count(";") + window.count("()"), 4) / 4,
         float("```" in window or "`" in window),
