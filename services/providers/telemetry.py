@@ -1,14 +1,29 @@
 """What the trace says of an attempt: a client span a vendor call, by the GenAI conventions. Nothing that was said."""
 
 import asyncio
+from typing import Final
+
+from prometheus_client import Counter, Histogram
 
 from services.chassis import attributes as names
 from services.chassis import tracing
 from services.chassis.call import current_call
+from services.chassis.metrics import SECONDS
 from services.providers.domain.failure import AttemptError, Failure, Reason
 from services.providers.use_cases.attempt import AttemptRun
 from turnpike.common.v1 import usage_pb2
 from turnpike.providers.v1 import providers_pb2
+
+ATTEMPTS: Final = Counter(
+    "turnpike_providers_attempts", "Attempts at vendors, by how they ended.", ["provider", "outcome"]
+)
+FIRST_TOKEN_SECONDS: Final = Histogram(
+    "turnpike_providers_first_token_seconds",
+    "From the request to the first token.",
+    ["provider"],
+    buckets=SECONDS,
+)
+TOKENS: Final = Counter("turnpike_providers_tokens", "Tokens consumed, where known.", ["provider", "kind"])
 
 
 async def traced(run: AttemptRun) -> providers_pb2.AttemptFinished:
@@ -30,11 +45,11 @@ async def traced(run: AttemptRun) -> providers_pb2.AttemptFinished:
         try:
             finished = await run.run()
         except AttemptError as error:
-            _say_failure(span, error.failure)
+            _say_failure(span, error.failure, run)
             raise
         except asyncio.CancelledError:
             if run.failure is not None:
-                _say_failure(span, run.failure)
+                _say_failure(span, run.failure, run)
             raise
         finally:
             span.set(names.ENDPOINT_ID, run.endpoint_id or None)
@@ -49,18 +64,24 @@ async def traced(run: AttemptRun) -> providers_pb2.AttemptFinished:
         return finished
 
 
-def _say_failure(span: tracing.Span, failure: Failure) -> None:
-    span.set(names.ERROR_TYPE, Reason.Name(failure.reason).removeprefix("ERROR_REASON_").lower())
+def _say_failure(span: tracing.Span, failure: Failure, run: AttemptRun) -> None:
+    outcome = Reason.Name(failure.reason).removeprefix("ERROR_REASON_").lower()
+    # An attempt that found no endpoint names a provider that may be anything.
+    provider = run.attempt.model.partition("/")[0] if run.endpoint_id else ""
+    ATTEMPTS.labels(provider, outcome).inc()
+    span.set(names.ERROR_TYPE, outcome)
     span.set(names.GEN_AI_RESPONSE_ID, failure.vendor_request_id or None)
     if failure.usage is not None:
-        _say_usage(span, failure.usage)
+        _say_usage(span, failure.usage, provider)
 
 
-def _say_usage(span: tracing.Span, usage: usage_pb2.Usage) -> None:
+def _say_usage(span: tracing.Span, usage: usage_pb2.Usage, provider: str) -> None:
     if usage.HasField("input_tokens"):
         span.set(names.GEN_AI_USAGE_INPUT_TOKENS, usage.input_tokens)
+        TOKENS.labels(provider, "input").inc(usage.input_tokens)
     if usage.HasField("output_tokens"):
         span.set(names.GEN_AI_USAGE_OUTPUT_TOKENS, usage.output_tokens)
+        TOKENS.labels(provider, "output").inc(usage.output_tokens)
     if usage.HasField("cache_read_tokens"):
         span.set(names.GEN_AI_USAGE_CACHE_READ_TOKENS, usage.cache_read_tokens)
     if usage.HasField("cache_write_tokens"):

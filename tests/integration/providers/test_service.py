@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.chassis.status import RemoteError
 from services.kernel.errors import TurnpikeError
@@ -314,3 +315,25 @@ async def test_a_server_that_comes_back_is_found_without_costing_an_attempt(tmp_
                 running.stub.Generate, pb.GenerateRequest(attempt=attempt()), timeout_s=5
             )
     assert response.finished.usage.output_tokens == 2
+
+
+async def test_attempts_are_counted_by_how_they_ended(tmp_path: Path) -> None:
+    def counted(outcome: str) -> float:
+        return (
+            REGISTRY.get_sample_value(
+                "turnpike_providers_attempts_total", {"provider": "local", "outcome": outcome}
+            )
+            or 0.0
+        )
+
+    before = counted("ok"), counted("vendor_unreachable")
+    endpoints = [endpoint("http://127.0.0.1:9", endpoint_id="nobody", model="local/nobody")]
+    async with (
+        raw_vendor(speak) as vendor,
+        providers(tmp_path, [*endpoints, endpoint(vendor.base_url)]) as running,
+    ):
+        await running.remote.unary(running.stub.Generate, pb.GenerateRequest(attempt=attempt()), timeout_s=5)
+        with pytest.raises(TurnpikeError):
+            lost = pb.GenerateRequest(attempt=attempt(model="local/nobody"))
+            await running.remote.unary(running.stub.Generate, lost, timeout_s=5)
+    assert (counted("ok"), counted("vendor_unreachable")) == (before[0] + 1, before[1] + 1)
