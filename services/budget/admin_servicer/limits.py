@@ -114,6 +114,10 @@ class LimitRpcs(budget_admin_pb2_grpc.BudgetAdminServiceServicer):
     async def ListLimitRaises(
         self, request: pb.ListLimitRaisesRequest, context: object
     ) -> pb.ListLimitRaisesResponse:
+        checks = Checks()
+        known = request.state in pb.LimitRaiseState.values()
+        checks.require(known, "state", "must be PENDING, APPROVED or DENIED, or left out")
+        checks.done()
         page, token = await list_page(
             self._entities, LIMIT_RAISE, request, pb.LimitRaise, state=request.state, newest_first=True
         )

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TypeVar
 from zoneinfo import available_timezones
 
+from services.budget.domain.budgets import LIMIT_MAX
 from services.kernel.errors import FieldViolation, InvalidRequest
 from services.kernel.ids import Id
 from services.kernel.model_ref import ModelRef
@@ -18,9 +19,6 @@ REASON_LENGTH_MAX = 500
 DATA_CLASS_LENGTH_MAX = 64
 MODEL_PATTERNS_MAX = 100
 PPM = 1_000_000
-INT64_MAX = 2**63 - 1
-# The totals of a window add up many amounts; half of the range leaves them room.
-AMOUNT_MAX = 2**62
 
 AnyId = TypeVar("AnyId", bound=Id)
 
@@ -99,7 +97,7 @@ class Checks:
 
     def amount(self, field: str, value: int, *, least: int = 0) -> int:
         """An amount in some unit."""
-        self.require(least <= value <= AMOUNT_MAX, field, f"must be {least} to {AMOUNT_MAX}")
+        self.require(least <= value <= LIMIT_MAX, field, f"must be {least} to {LIMIT_MAX}")
         return value
 
     def model(self, field: str, text: str) -> str:

@@ -104,7 +104,7 @@ def to_import(
     """Which of the offered list prices to add, and how many are in the book already.
 
     The past is not rewritten: a model that has prices gets another from now on, whatever date its list has. A price
-    that an operator set is left alone for as long as it is in force.
+    that an operator set is left alone for as long as it is in force, and one that is over already is not added.
     """
     by_model: dict[str, list[StoredPrice]] = defaultdict(list)
     for stored in known:
@@ -115,8 +115,10 @@ def to_import(
         mine = by_model.get(price.model, [])
         present = in_force(mine, now)
         by_hand = present is not None and not present.imported
+        over = bool(mine) and price.effective_until is not None and price.effective_until <= now
         if (
             by_hand
+            or over
             or any(_same(stored, price, begins(price)) for stored in mine)
             or (present is not None and begins(price) <= now and _same(present, price, begins(present.price)))
         ):

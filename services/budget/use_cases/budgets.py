@@ -7,7 +7,7 @@ from typing import Any
 
 from services.budget.admin_ports import AdminStore, Reads, Selection, Writes
 from services.budget.domain.admin import AdminCall, AdminChange
-from services.budget.domain.budgets import SubjectKind
+from services.budget.domain.budgets import SubjectKind, Unit
 from services.budget.domain.burn import Burn, burn
 from services.budget.domain.entities import EntityState
 from services.budget.domain.kinds import BUDGET, ORGANISATION, SUBJECTS, scope_of
@@ -24,7 +24,7 @@ from services.budget.use_cases.entities import (
     trail,
 )
 from services.kernel.clock import Clock
-from services.kernel.errors import NotFound
+from services.kernel.errors import InvalidRequest, NotFound
 from services.kernel.ids import BudgetId
 
 # How far back the rate of a budget looks.
@@ -91,6 +91,8 @@ class Budgets:
             check_current(BUDGET, before, update.version)
             changes = dict(update.changes)
             if "window" in changes:
+                if before.unit is Unit.CONCURRENCY and changes["window"].kind is not WindowKind.LIFETIME:
+                    raise InvalidRequest.of("budget.window", "must be absent: concurrency has none")
                 organisation = await writes.find(ORGANISATION, before.organisation_id)
                 assert organisation is not None, "nothing outlives its organisation"
                 changes["window"] = settled(changes["window"], organisation.time_zone, change.at)

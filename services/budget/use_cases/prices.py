@@ -9,11 +9,12 @@ from services.budget.admin_ports import AdminStore, Writes
 from services.budget.domain.admin import AdminCall, AdminChange, AuditRecord
 from services.budget.domain.ids import AuditId
 from services.budget.domain.kinds import ORGANISATION
-from services.budget.domain.price_book import OrganisationPrices, StoredPrice, to_import
+from services.budget.domain.price_book import OrganisationPrices, StoredPrice, begins, to_import
 from services.budget.domain.roles import DEPLOYMENT
 from services.budget.use_cases.access import permit
 from services.budget.use_cases.entities import found
 from services.kernel.clock import Clock
+from services.kernel.errors import InvalidRequest
 from services.kernel.ids import OrganisationId, PriceId
 from services.kernel.pricing import ModelPrice
 
@@ -83,6 +84,8 @@ class Prices:
             if organisation_id is not None:
                 await found(writes, change, ORGANISATION, organisation_id)
             dated = replace(price, effective_from=price.effective_from or change.at)
+            if dated.effective_until is not None and dated.effective_until <= begins(dated):
+                raise InvalidRequest.of("price.effective_until", "must be later than effective_from, or now")
             (stored,) = await self._add(writes, change, [dated], organisation_id, imported=False)
             return stored
 

@@ -100,6 +100,7 @@ def test_an_import_comes_true_once_and_rewrites_no_past(
     fresh = {model for model in MODELS if all(stored.price.model != model for stored in listed)}
     for price in added:
         assert price.model in fresh or begins(price) >= now
+        assert price.effective_until is None or price.effective_until > begins(price)
     after = listed + [
         StoredPrice(price_id=PriceId.new(), organisation_id=None, price=price, revision=100, created_at=now)
         for price in added
