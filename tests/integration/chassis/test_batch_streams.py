@@ -53,7 +53,7 @@ async def stage(way: str = "handle", *, window: int = 4096, token: str | None = 
         yield Stage(servicer, running, asking)
 
 
-async def ask(asking: Client, text: str, timeout_s: float = 5.0) -> int:
+async def ask(asking: Client, text: str, timeout_s: float = 20.0) -> int:
     return int((await asking.call(operation(text), timeout_s=timeout_s)).release.ledger_sequence)
 
 
