@@ -60,7 +60,9 @@ async def traced(run: AttemptRun) -> providers_pb2.AttemptFinished:
         if finished.HasField("time_to_first_token"):
             first = finished.time_to_first_token
             span.set(names.GEN_AI_TIME_TO_FIRST_CHUNK, first.seconds + first.nanos / 1e9)
-        _say_usage(span, finished.usage)
+            FIRST_TOKEN_SECONDS.labels(provider).observe(first.seconds + first.nanos / 1e9)
+        ATTEMPTS.labels(provider, "ok").inc()
+        _say_usage(span, finished.usage, provider)
         return finished
 
 
