@@ -116,8 +116,21 @@ WHERE tree_no = $1 AND no = ANY($2::integer[]);
 SELECT sequence, open_sequences FROM checkpoints WHERE tree_no = $1;
 
 -- name: bodies_since
--- Entries after a sequence, and the named ones before it, in order.
-SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND (sequence > $2 OR sequence = ANY($3::bigint[]))
+-- Entries after a sequence, in order.
+SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence > $2 ORDER BY sequence;
+
+-- name: bodies_to_begin_with
+-- What a new owner has to read, in order: the entries after $3, and of those before it only the ones of holds that are
+-- open still: named by the checkpoint, or written after it ($2) and not settled.
+SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence > $3
+UNION ALL
+SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence = ANY($4::bigint[]) AND sequence <= $3
+UNION ALL
+SELECT sequence, body FROM ledger_entries AS entry
+WHERE tree_no = $1 AND sequence > $2 AND sequence <= $3 AND role IS NOT NULL AND role NOT IN (1, 2) AND NOT EXISTS (
+    SELECT FROM ledger_entries AS settled
+    WHERE settled.tree_no = entry.tree_no AND settled.request_id = entry.request_id
+      AND settled.attempt = entry.attempt AND settled.role = 1)
 ORDER BY sequence;
 
 -- name: renewals

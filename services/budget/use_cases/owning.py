@@ -13,7 +13,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -75,6 +76,13 @@ class Parcel:
     """Moments of time.monotonic(); an operation that is late already is not begun."""
     done: Callable[[Sequence[Outcome]], None]
     """Called once, in the event loop; it must not raise."""
+    answered: bool = False
+
+    def answer(self, outcomes: Sequence[Outcome]) -> None:
+        """Tells the outcomes, unless somebody has told something before."""
+        if not self.answered:
+            self.answered = True
+            self.done(outcomes)
 
 
 @dataclass(slots=True)
@@ -122,6 +130,8 @@ class TreeOwner:
         self._work = asyncio.Event()
         self._claimed: Claimed | None = None
         self._stuck = False
+        self._sent = False
+        """True: a batch with what is under way may have become true."""
         self._checkpoint_at = 0
         self._checkpointing: asyncio.Task[None] | None = None
         self._batches = 0
@@ -144,10 +154,10 @@ class TreeOwner:
         """Queues operations; they are decided in the order they came."""
         if self._stuck or self._closing:
             refusal = StoreUnavailable("postgres") if self._stuck else NotOwner(self._organisation_id, "")
-            parcel.done([refusal] * len(parcel.asks))
+            parcel.answer([refusal] * len(parcel.asks))
             return
         if self._queued >= QUEUED_MAX:
-            parcel.done(
+            parcel.answer(
                 [Overloaded(f"operations that wait for one organisation: {QUEUED_MAX}")] * len(parcel.asks)
             )
             return
@@ -177,6 +187,8 @@ class TreeOwner:
             if self._closing and not self._queue:
                 return
             parcels = self._take()
+            telling = asyncio.get_running_loop().call_later(PATIENCE_S, self._takes_long, parcels)
+            self._sent = False
             try:
                 await self._turn(parcels)
             except Exception:
@@ -184,6 +196,9 @@ class TreeOwner:
                 log.exception("a batch failed", organisation_id=self._organisation_id)
                 self._forget()
                 self._answer_all(parcels, Internal(IncidentId.new()))
+            finally:
+                telling.cancel()
+                self._stuck = False
 
     async def _wait(self) -> None:
         """Waits for work, or for the next lease to end."""
@@ -214,7 +229,7 @@ class TreeOwner:
 
     async def _turn(self, parcels: list[Parcel]) -> None:
         """Decides parcels, writes them, and answers; tries again while that may help."""
-        sent, refused = False, 0  # sent: a batch with these may have become true
+        refused = 0
         faults: dict[tuple[int, int], TurnpikeError] = {}
         for tries in range(TRIES_MAX):
             if tries and not parcels:
@@ -222,30 +237,30 @@ class TreeOwner:
             try:
                 claimed = await self._ensure()
             except TurnpikeError as error:
-                if isinstance(error, StoreUnavailable) and sent:
+                if isinstance(error, StoreUnavailable) and self._sent:
                     error = OutcomeUnknown("budget")
                 self._answer_all(parcels, error)
                 return
             try:
                 await self._look_up(claimed, parcels, everything=refused > 0)
-                outcomes = self._decide(claimed.tree, parcels, faults, begun=sent)
+                outcomes = self._decide(claimed.tree, parcels, faults, begun=self._sent)
             except (Doubtful, StoreDown):
                 self._forget()
                 continue
             self._failpoints.reached(BEFORE_WRITE)
-            sent = True
+            sent_before = self._sent
             try:
-                await self._write(claimed, parcels)  # may answer them, and leave none
+                await self._write(claimed)
             except Fenced:
                 claimed.tree.take_back()
-                sent = False
+                self._sent = sent_before
                 if not await self._catch_up(claimed):
                     self._forget()
                 continue
             except Refused as why:
                 log.warning("the store refused a batch", organisation_id=self._organisation_id, why=str(why))
                 self._forget()
-                sent, refused = False, refused + 1
+                self._sent, refused = sent_before, refused + 1
                 if refused > 1:
                     await self._one_by_one(parcels)
                     return
@@ -258,10 +273,10 @@ class TreeOwner:
             self._failpoints.reached(AFTER_WRITE)
             claimed.tree.keep()
             for parcel, answers in zip(list(parcels), outcomes, strict=False):
-                parcel.done(answers)
+                parcel.answer(answers)
             self._look_after(claimed)
             return
-        self._answer_all(parcels, OutcomeUnknown("budget") if sent else StoreUnavailable("postgres"))
+        self._answer_all(parcels, OutcomeUnknown("budget") if self._sent else StoreUnavailable("postgres"))
 
     async def _one_by_one(self, parcels: list[Parcel]) -> None:
         """A batch that the store refuses twice holds something it will never take: finds it, and answers the rest."""
@@ -269,11 +284,11 @@ class TreeOwner:
             outcomes: list[Outcome] = []
             alone = len(parcels) == 1 and len(parcel.asks) == 1
             if alone:
-                parcel.done([Internal(IncidentId.new())])
+                parcel.answer([Internal(IncidentId.new())])
                 return
             for ask, deadline in zip(parcel.asks, parcel.deadlines, strict=True):
                 await self._turn([Parcel([ask], [deadline], outcomes.extend)])
-            parcel.done(outcomes)
+            parcel.answer(outcomes)
 
     def _decide(
         self,
@@ -319,7 +334,7 @@ class TreeOwner:
         if self._claimed is not None:
             return self._claimed
         if not self._lease.held:
-            raise StoreUnavailable("postgres")
+            await self._lease.renew()
         try:
             found = await self._claim()
             if isinstance(found, Owned) and not found.address:
@@ -380,19 +395,16 @@ class TreeOwner:
         if missing:
             await self._journal.look_up_counters(claimed, list(missing))
 
-    async def _write(self, claimed: Claimed, parcels: list[Parcel]) -> None:
-        """Writes the batch under way. If that takes long its callers are told, and it is waited for all the same."""
-        telling = asyncio.get_running_loop().call_later(PATIENCE_S, self._takes_long, parcels)
-        try:
-            self._clock.set(await self._journal.write(claimed, claimed.tree.draft))
-        finally:
-            telling.cancel()
-            self._stuck = False
+    async def _write(self, claimed: Claimed) -> None:
+        """Writes the batch under way, and learns the time."""
+        self._sent = True
+        self._clock.set(await self._journal.write(claimed, claimed.tree.draft))
 
     def _takes_long(self, parcels: list[Parcel]) -> None:
-        log.warning("a batch takes long", organisation_id=self._organisation_id)
+        """Nobody waits longer than PATIENCE_S to be told; what is under way goes on."""
+        log.warning("a batch takes long", organisation_id=self._organisation_id, sent=self._sent)
         self._stuck = True
-        self._answer_all(parcels, OutcomeUnknown("budget"))
+        self._answer_all(parcels, OutcomeUnknown("budget") if self._sent else StoreUnavailable("postgres"))
         parcels.clear()
         self._answer_all(self._queue, StoreUnavailable("postgres"))
         self._queue.clear()
@@ -400,7 +412,7 @@ class TreeOwner:
 
     def _answer_all(self, parcels: Iterable[Parcel], outcome: TurnpikeError) -> None:
         for parcel in parcels:
-            parcel.done([outcome] * len(parcel.asks))
+            parcel.answer([outcome] * len(parcel.asks))
 
     def _look_after(self, claimed: Claimed) -> None:
         """What is done now and then between batches."""
@@ -415,16 +427,17 @@ class TreeOwner:
             self._checkpointing = asyncio.create_task(_quietly(save))
 
 
-@dataclass
-class Lease:
+class Lease(Protocol):
     """Whether this replica may claim trees: others see it alive."""
-
-    held_until: float = field(default=0.0)
 
     @property
     def held(self) -> bool:
         """Whether others still see this replica alive, by the caution of our own clock."""
-        return time.monotonic() < self.held_until
+        ...
+
+    async def renew(self) -> None:
+        """Says at once that the replica is alive; raises StoreUnavailable if that cannot be said."""
+        ...
 
 
 async def _quietly(work: "asyncio.Future[None] | object") -> None:

@@ -9,7 +9,8 @@ import structlog
 from services.budget.domain.operations import Ask
 from services.budget.failpoints import Failpoints
 from services.budget.ports import Doubtful, Journal, Refused, StoreDown
-from services.budget.use_cases.owning import Identity, Lease, Outcome, Parcel, TreeOwner
+from services.budget.use_cases.owning import Identity, Outcome, Parcel, TreeOwner
+from services.kernel.errors import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -29,7 +30,7 @@ class Replica:
         self._journal = journal
         self._identity = identity
         self._failpoints = failpoints
-        self._lease = Lease()
+        self._held_until = 0.0
         self._owners: dict[str, TreeOwner] = {}
         self._heart: asyncio.Task[None] | None = None
 
@@ -49,12 +50,23 @@ class Replica:
         except (StoreDown, Doubtful) as why:
             log.warning("no farewell: the trees are free once the lease ends", why=str(why))
 
+    @property
+    def held(self) -> bool:
+        """Whether others still see this replica alive, by the caution of our own clock."""
+        return time.monotonic() < self._held_until
+
+    async def renew(self) -> None:
+        """Says at once that it is alive; raises StoreUnavailable if that cannot be said."""
+        await self._beat()
+        if not self.held:
+            raise StoreUnavailable("postgres")
+
     def submit(self, organisation_id: str, parcel: Parcel) -> None:
         """Queues operations of one organisation."""
         owner = self._owners.get(organisation_id)
         if owner is None:
             owner = self._owners[organisation_id] = TreeOwner(
-                organisation_id, self._journal, self._identity, self._failpoints, self._lease
+                organisation_id, self._journal, self._identity, self._failpoints, self
             )
         owner.submit(parcel)
 
@@ -85,7 +97,7 @@ class Replica:
         except (StoreDown, Doubtful, Refused) as why:
             log.warning("no heartbeat", why=str(why))
             return
-        self._lease.held_until = begun + LEASE_S
+        self._held_until = begun + LEASE_S
 
     async def _tidy(self) -> None:
         idle = [name for name, owner in self._owners.items() if owner.is_idle(IDLE_S)]

@@ -25,7 +25,7 @@ from services.budget.domain.recovery import (
     know_counters,
     missing_counters,
 )
-from services.budget.domain.tree import SETTLED_KEPT, Counter, Draft, Tree, from_us, to_us
+from services.budget.domain.tree import Counter, Draft, Tree, from_us, to_us
 from services.budget.domain.windows import rolling_since
 from services.budget.ports import Claimed, ConfigStore, Fenced, Owned, Refused
 
@@ -33,6 +33,10 @@ SECRET_BYTES = 32
 """Of the key that signs a tree's leases."""
 WRITE_PATIENCE_S = 30.0
 """What was sent may still become true, so it is waited for, long after its callers were told that nobody knows."""
+CLAIM_PATIENCE_S = 20.0
+"""A tree with a hundred thousand budgets on a busy machine; whoever waits for it is told long before."""
+RECENT_ENTRIES = 2_000
+"""What a new owner remembers of attempts that are settled."""
 NO_ROLE = 65535
 """Stands for the role of an entry that has none (sql/queries.sql, write_batch)."""
 _REFUSED = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.DataCorruptedError)
@@ -66,7 +70,7 @@ class PostgresJournal:
 
     async def claim(self, organisation_id: str, replica_id: str, address: str) -> Claimed | Owned | None:
         """Takes a tree over and reads it, in one transaction; or says who owns it. None: no such organisation."""
-        async with self._connections.use() as connection:
+        async with self._connections.use(CLAIM_PATIENCE_S) as connection:
             row = None
             async with connection.transaction():
                 row = await connection.fetchrow(statements()["claim"], organisation_id, replica_id, address)
@@ -111,8 +115,10 @@ class PostgresJournal:
         checkpoint = await connection.fetchrow(statements()["checkpoint_of"], tree_no)
         after, still_open = (checkpoint["sequence"], checkpoint["open_sequences"]) if checkpoint else (0, [])
         # Somewhat more than what is open: callers repeat what they asked of the last owner.
-        after = min(after, tree.sequence - SETTLED_KEPT)
-        entries = await connection.fetch(statements()["bodies_since"], tree_no, after, still_open)
+        recent = max(0, tree.sequence - RECENT_ENTRIES)
+        entries = await connection.fetch(
+            statements()["bodies_to_begin_with"], tree_no, after, recent, still_open
+        )
         holds = holds_in(entry["body"] for entry in entries)
         missing = missing_counters(tree, holds.values())
         if missing:
@@ -142,7 +148,7 @@ class PostgresJournal:
                     statements()["config_changes_since"], claimed.tree_no, claimed.config_revision
                 )
             ]
-            entries = await connection.fetch(statements()["bodies_since"], claimed.tree_no, tree.sequence, [])
+            entries = await connection.fetch(statements()["bodies_since"], claimed.tree_no, tree.sequence)
             delta = (
                 await self._configs.load_changes(connection, tree.organisation_id, changed, revision)
                 if changed
