@@ -106,7 +106,8 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
         else:
             log.info("admin RPCs are off: they need TURNPIKE_POSTGRES_DSN and TURNPIKE_BUDGET_ADDRESS")
         _beside(book.look_after(reachable), "looks after endpoints", stack)
-        warm()
+        if any(spec.tokenizer not in ("", "bytes") for spec in book.all()):
+            warm()  # a vocabulary is 34 MB, and a deployment of local models alone counts by bytes
         log.info(
             "providers know",
             models=len(models.listed()),
