@@ -36,3 +36,11 @@ async def redis_url(redis_server_url: str) -> str:
     async with Redis.from_url(redis_server_url) as client:
         await client.flushall()
     return redis_server_url
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A module's tests stay on one worker, unless it names a group of its own: what they share is made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
