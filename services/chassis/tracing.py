@@ -164,6 +164,15 @@ class Span:
             self.fail(error)
         self.end()
 
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        """A block in which this is the current span; it does not end with it. For spans that overlap one another."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
     def end(self) -> None:
         """Ends the span and hands it to the sink; later calls do nothing. For spans that were not entered."""
         if self.end_ns:
