@@ -65,9 +65,9 @@ class Attempt:
 
     async def begin(self, dispatch: Dispatch) -> Conversation:
         """Calls the model; iterate over what comes back."""
-        self.span.__enter__()
         block = self._tools.models.attempt(dispatch)
-        self._conversation = await block.__aenter__()
+        with self.span.current():
+            self._conversation = await block.__aenter__()
         self._block = block
         return self._conversation
 
@@ -105,7 +105,7 @@ class Attempt:
         if record.usage is not None:
             span.set(names.GEN_AI_USAGE_INPUT_TOKENS, record.usage.input_tokens)
             span.set(names.GEN_AI_USAGE_OUTPUT_TOKENS, record.usage.output_tokens)
-        span.__exit__(None, None, None)
+        span.end()
         self._tools.observations.succeeded(record)
         return Charge(
             SettlementOutcome.SUCCEEDED,
@@ -134,7 +134,7 @@ class Attempt:
             record.failure, record.message = error.reason, error.message
         self.span.attributes[names.ERROR_TYPE] = record.failure
         self.span.error_description = record.message
-        self.span.__exit__(None, None, None)
+        self.span.end()
         self._tools.observations.failed(record)
         outcome = SettlementOutcome.INTERRUPTED if self.deltas else SettlementOutcome.FAILED
         return self._charge(failed, outcome), retry_class, retry_after_s
@@ -145,17 +145,16 @@ class Attempt:
         record.failure, record.message = "CANCELLED", why
         self.span.attributes[names.ERROR_TYPE] = record.failure
         self.span.error_description = why
-        self.span.__exit__(None, None, None)
+        self.span.end()
         if self._conversation is None:
             self._tools.leases.closed(self.key)
             return False
         self._conversation.cancel(why)
         return True
 
-    async def wind_up(self) -> Settlement:
-        """Waits for the last event of an abandoned attempt; returns what to charge."""
+    async def wind_up(self, last: providers_pb2.DispatchEvent | None = None) -> Settlement:
+        """Waits for the last event of an abandoned attempt, or has it already; returns what to charge."""
         assert self._conversation is not None
-        last: providers_pb2.DispatchEvent | None = None
         try:
             async with asyncio.timeout(CANCELLED_WAIT_S):
                 async for event in self._conversation:

@@ -11,7 +11,7 @@ answer's end or a typed failure.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from services.chassis import attributes as names
 from services.chassis import tracing
@@ -20,11 +20,17 @@ from services.kernel.ids import DecisionId
 from services.router.domain import fallback
 from services.router.domain.draws import unit
 from services.router.domain.fallback import Next, RetryClass, Stop
-from services.router.errors import AllAttemptsFailed, RequestRejected, StreamInterrupted
+from services.router.errors import (
+    AllAttemptsFailed,
+    BudgetRefused,
+    RequestRejected,
+    StreamInterrupted,
+)
 from services.router.ports import Dispatch, Free
 from services.router.records import DecisionRecord
 from services.router.use_cases.asking import Ask, Event, Finished, Started, Tools
 from services.router.use_cases.attempt import Attempt, Ended
+from services.router.use_cases.hedging import Lane, Word, race, resumed
 from services.router.use_cases.holding import Holding, tell
 from services.router.use_cases.route import refusal
 from turnpike.providers.v1 import providers_pb2
@@ -41,7 +47,7 @@ class Run:
         self._ask = ask
         self._begun_s = tools.clock.monotonic_s()
         self._holding: Holding | None = None
-        self._attempt: Attempt | None = None
+        self._under_way: list[Attempt] = []
         self._done = False
         self.record: DecisionRecord | None = None
         """There once the route is decided."""
@@ -65,10 +71,11 @@ class Run:
             while True:
                 if step.after_s > 0:
                     await asyncio.sleep(step.after_s)
-                attempt = self._attempt = await holding.admit(step)
+                attempt = await self._open(holding, step)
                 ended: Ended = None
                 try:
-                    async for event in await attempt.begin(self._dispatch(attempt, record)):
+                    attempt, events = await self._speaking(attempt, record, holding)
+                    async for event in events:
                         kind = event.WhichOneof("event")
                         if kind == "delta":
                             attempt.delta()
@@ -83,7 +90,7 @@ class Run:
                 await attempt.leave()
                 if isinstance(ended, providers_pb2.DispatchEvent) and ended.HasField("finished"):
                     settlement = attempt.succeeded(ended.finished)
-                    self._attempt = None
+                    self._under_way.remove(attempt)
                     await holding.settle(attempt, settlement)
                     self._done = True
                     if self._ask.streamed and attempt.deltas == 0:
@@ -164,7 +171,7 @@ class Run:
     ) -> Next:
         """What to try next; raises when there is nothing, after settling."""
         settlement, retry_class, retry_after_s = attempt.failed(ended)
-        self._attempt = None
+        self._under_way.remove(attempt)
         if attempt.deltas:
             await holding.settle(attempt, settlement)
             raise StreamInterrupted(
@@ -208,30 +215,81 @@ class Run:
             retries.retry()
         return step
 
+    # ---- hedging -----------------------------------------------------------------------------------------------------
+
+    async def _open(self, holding: Holding, step: Next) -> Attempt:
+        attempt = await holding.admit(step)
+        self._under_way.append(attempt)
+        return attempt
+
+    async def _speaking(
+        self, attempt: Attempt, record: DecisionRecord, holding: Holding
+    ) -> tuple[Attempt, AsyncIterator[providers_pb2.DispatchEvent]]:
+        """The attempt that answers, and its events: the given one, or a hedge that was quicker."""
+        conversation = await attempt.begin(self._dispatch(attempt, record))
+        after_s = record.decision.question.rules.hedge_after_s
+        if after_s is None:
+            return attempt, aiter(conversation)
+
+        async def second() -> Lane | None:
+            return await self._hedge(record, holding)
+
+        heard = await race(Lane(attempt, aiter(conversation)), after_s, second)
+        for lane, word in heard.failed:
+            await lane.attempt.leave()
+            settlement, _, _ = lane.attempt.failed(word)
+            self._under_way.remove(lane.attempt)
+            await holding.settle(lane.attempt, settlement)
+        for lane, word in heard.losers:
+            self._under_way.remove(lane.attempt)
+            self._abandon(lane.attempt, record, "another model was quicker", word)
+        return heard.lane.attempt, resumed(heard.word, heard.lane.events)
+
+    async def _hedge(self, record: DecisionRecord, holding: Holding) -> Lane | None:
+        """A second attempt beside the first, at the next candidate; None if there is none, or no room for it."""
+        untried = [planned for planned in record.decision.plan if planned.index not in holding.tried]
+        if not untried or len(record.attempts) >= record.decision.question.rules.attempts_max:
+            return None
+        try:
+            attempt = await self._open(holding, Next(untried[0], purpose="hedge"))
+        except BudgetRefused:
+            return None  # the first one goes on alone
+        conversation = await attempt.begin(self._dispatch(attempt, record))
+        return Lane(attempt, aiter(conversation))
+
+    # ---- ending ------------------------------------------------------------------------------------------------------
+
     def _end(self, failure: TurnpikeError | None) -> None:
         """However the request ends: nothing stays open, and it is recorded."""
         if self._holding is not None:
             self._holding.close()
-        record, attempt = self.record, self._attempt
+        record = self.record
         if record is None:
             return
         record.duration_s = self.elapsed_s
         record.failure = failure.reason if failure is not None else ""
-        if attempt is None:
-            self._tools.log.record(record)
-            return
-        # The caller has gone in the middle of an attempt: it is recorded when it has told what it cost.
-        settlements = self._tools.settlements
-        if attempt.abandon("the caller left"):
-            settlements.go_on(self._wind_up(attempt, record))
-        else:
-            settlements.later(attempt.key, Free("the caller left before the call"))
+        # The caller has gone in the middle of an attempt: it is recorded when that has told what it cost.
+        abandoned = [self._abandon(attempt, record, "the caller left") for attempt in self._under_way]
+        if not any(abandoned):
             self._tools.log.record(record)
 
-    async def _wind_up(self, attempt: Attempt, record: DecisionRecord) -> None:
-        settlement = await attempt.wind_up()
+    def _abandon(self, attempt: Attempt, record: DecisionRecord, why: str, word: Word = None) -> bool:
+        """Stops an attempt and settles it in the background; False if it was not called yet."""
+        settlements = self._tools.settlements
+        if not attempt.abandon(why):
+            settlements.later(attempt.key, Free(why))
+            return False
+        last = word if isinstance(word, providers_pb2.DispatchEvent) else None
+        settlements.go_on(self._wind_up(attempt, record, last))
+        return True
+
+    async def _wind_up(
+        self, attempt: Attempt, record: DecisionRecord, last: providers_pb2.DispatchEvent | None
+    ) -> None:
+        settlement = await attempt.wind_up(last)
         receipt = await self._tools.settlements.settle(attempt.key, settlement)
         if receipt is not None:
             attempt.record.cost_nanos = receipt.charged_nanos
             attempt.record.unconfirmed = receipt.unconfirmed
-        self._tools.log.record(record)
+        if record.duration_s is not None:  # the request has ended, too
+            self._tools.log.record(record)

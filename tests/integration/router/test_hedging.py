@@ -1,0 +1,75 @@
+"""Hedging, opt-in: a silent model is raced by the next one; both are held, both are settled, the loser is cancelled."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
+from tests.support.road import Road, Vendor, road
+from tests.support.vendors import failing, speak
+
+HEDGED = {"hedge_after": {"nanos": 200_000_000}}
+
+
+class Silent:
+    """Says nothing until the other side has gone."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        await connection.until_closed()
+        self.gone.set()
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[RawVendor]:
+    async with raw_vendor(speak) as running:
+        yield running
+
+
+@pytest.fixture
+async def on(postgres_dsn: str, tmp_path: Path, vendor: RawVendor) -> AsyncIterator[Road]:
+    async with raw_vendor(speak) as sound:
+        models = {"first": Vendor(vendor.base_url, quality=0.9), "second": Vendor(sound.base_url)}
+        async with road(postgres_dsn, tmp_path, models) as running:
+            yield running
+
+
+async def test_a_silent_model_is_raced_and_both_are_booked(on: Road, vendor: RawVendor) -> None:
+    silent = vendor.script = Silent()
+    events = await on.stream(routing=HEDGED)
+    assert events[0].started.model == "local/second"
+    finished = events[-1].finished
+    assert [attempt.purpose for attempt in finished.attempts] == ["first", "hedge"]
+    assert finished.duration.ToNanoseconds() < 2.5e9
+    async with asyncio.timeout(5):
+        await silent.gone.wait()
+    kinds = await on.settled(2)
+    assert sorted(kinds) == ["COMMIT 1", "COMMIT 2", "HOLD 1", "HOLD 2"]
+
+
+async def test_a_quick_model_is_not_raced(on: Road) -> None:
+    events = await on.stream(routing={"hedge_after": {"seconds": 5}})
+    assert events[0].started.model == "local/first"
+    assert await on.settled() == ["HOLD 1", "COMMIT 1"]
+
+
+async def test_if_the_first_fails_the_race_goes_on_without_it(on: Road, vendor: RawVendor) -> None:
+    vendor.script = failing(500)
+    response = await on.generate(routing=HEDGED)
+    assert response.outcome.model == "local/second"
+    assert await on.settled(2) == ["HOLD 1", "RELEASE 1", "HOLD 2", "COMMIT 2"]
+
+
+async def test_leaving_cancels_both(on: Road, vendor: RawVendor) -> None:
+    silent = vendor.script = Silent()
+    task = asyncio.create_task(on.stream(routing={"hedge_after": {"seconds": 9}}))
+    while not vendor.requests:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    async with asyncio.timeout(5):
+        await silent.gone.wait()
+    assert len(await on.settled()) == 2
