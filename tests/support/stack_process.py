@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,3 +115,10 @@ def stack(state: Path, *arguments: str, **environment: str) -> Iterator[StackPro
                 process.kill()
                 process.wait()
         until(lambda: not running.processes(), f"the end of {running.processes()}")
+
+
+def remove_clusters(folder: Path) -> None:
+    """Delete what tests run by root left of Postgres outside of `folder` (docs/decisions/0050)."""
+    for link in folder.rglob("annex"):
+        if link.is_symlink():
+            shutil.rmtree(link.readlink(), ignore_errors=True)

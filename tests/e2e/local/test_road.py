@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.stack_process import StackProcess, stack, until
+from tests.support.stack_process import StackProcess, remove_clusters, stack, until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("local-stack")]
 CHEAP = "local/smollm2-economy"
@@ -19,9 +19,11 @@ DEAR = "local/smollm2-express"
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
-    with stack(tmp_path_factory.mktemp("road") / "state", "--demo") as process:
+    folder = tmp_path_factory.mktemp("road")
+    with stack(folder / "state", "--demo") as process:
         process.wait_for("Ctrl-C stops it")
         yield process
+    remove_clusters(folder)
 
 
 def ask(road: StackProcess, *arguments: str) -> "subprocess.CompletedProcess[str]":

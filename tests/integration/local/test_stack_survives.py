@@ -16,7 +16,7 @@ import pytest
 from services.local import ports
 from services.local.postgres import LocalPostgres
 from services.local.state import StateFolder
-from tests.support.stack_process import StackProcess, stack, until
+from tests.support.stack_process import StackProcess, remove_clusters, stack, until
 
 PARTS = ("postgres", "redis")
 ONLY = ("--only", "postgres", "--only", "redis")
@@ -25,9 +25,11 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("local-stack")]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
-    with stack(tmp_path_factory.mktemp("stack") / "state", *ONLY) as process:
+    folder = tmp_path_factory.mktemp("stack")
+    with stack(folder / "state", *ONLY) as process:
         process.wait_for("^ready")
         yield process
+    remove_clusters(folder)
 
 
 def dsn_of(state: Path) -> str:
