@@ -271,9 +271,8 @@ class ContentStream:
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
-        # Without `alt=sse` the vendor streams one JSON array; a proxy in front of it may have asked so.
-        as_array = headers.get("content-type", "").startswith("application/json")
-        self._events: SseDecoder | ArrayDecoder = ArrayDecoder() if as_array else SseDecoder()
+        self._events: SseDecoder | ArrayDecoder | None = None
+        """None: nothing but white space has come yet."""
         self._state = _State()
         self._error: AttemptError | None = None
         self._usage: Mapping[str, Any] = {}
@@ -286,6 +285,12 @@ class ContentStream:
         deltas: list[ChoiceDelta] = []
         if self.complete:
             return deltas
+        if self._events is None:
+            data = data.lstrip()
+            if not data:
+                return deltas
+            # Without `alt=sse` the vendor streams one JSON array; a proxy in front of it may have asked so.
+            self._events = ArrayDecoder() if data[:1] in b"[{" else SseDecoder()
         try:
             events = self._events.feed(data)
         except LineTooLong as error:
@@ -320,7 +325,7 @@ class ContentStream:
     def close(self) -> Answer:
         """The answer's end. Raises AttemptError."""
         last: list[ChoiceDelta] = []
-        if not self.complete:
+        if not self.complete and self._events is not None:
             self._take_all(self._events.flush(), last)
         error = self._error
         if error is None and not (self._state.seen and self._state.seen == self._state.finished):
