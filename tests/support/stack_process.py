@@ -16,7 +16,7 @@ from services.local.ports import any_free
 from services.local.stack import DEFAULT_PORTS
 from services.local.state import StateFolder
 
-PATIENCE_S = 45.0  # generous: the machine may be busy with other tests
+PATIENCE_S = 90.0  # generous: the machine may be busy with other tests
 POLL_S = 0.02
 
 
