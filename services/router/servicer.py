@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from services.kernel.errors import InvalidRequest
+from services.kernel.errors import InvalidRequest, PermissionDenied
 from services.router.convert_decision import to_pb_decision
 from services.router.convert_models import to_pb_models
 from services.router.convert_outcome import StreamForm, UnaryForm
@@ -41,6 +41,8 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     async def PreviewRoute(self, request: pb.PreviewRouteRequest, context: object) -> pb.PreviewRouteResponse:
         """Decides as Generate would, explains, and calls nobody."""
+        if request.policy_yaml:
+            raise PermissionDenied("an admin token, by RouterAdminService.DecideStored")
         record = self._application.preview(from_pb_generate(request.request, streamed=False))
         return pb.PreviewRouteResponse(decision=to_pb_decision(record))
 

@@ -22,11 +22,9 @@ from services.router.domain.constraints import (
     ceiling_exclusions,
     needs_exclusions,
 )
-from services.router.domain.draws import pick, unit, units
 from services.router.domain.estimates import NOTHING_KNOWN, Estimator, Expectation, TaskProbabilities
-from services.router.domain.features import Features, Strategy
-from services.router.domain.learning.exploration import draw
-from services.router.domain.patterns import matches
+from services.router.domain.features import Features
+from services.router.domain.ordering import ordered
 from services.router.domain.policy import ATTEMPTS_MAX, Rules, Share
 from services.router.domain.prices import cap_that_fits, worst_case
 from services.router.domain.utility import Floats, Weights, utilities, weights_for
@@ -34,26 +32,11 @@ from services.router.domain.utility import Floats, Weights, utilities, weights_f
 ENGINE = "1"
 """Version of this module's logic: a replay under another engine is another decision, and says so."""
 
-TIE = 0.004
-"""Utilities closer than this are equal: estimates are not that good. Ties are broken by the seed, so load spreads."""
-
-PROBE_COST_FACTOR = 4.0
-"""A probe costs at most so many times what the winner is expected to cost."""
-
-PROBE_UTILITY_GAP = 0.25
-"""A candidate whose utility is further behind is not probed: what is learned would change nothing."""
-
 EXTENTS_KEPT = 1_024
 """Extents that are remembered: the candidates of one request share theirs, and so do requests of one template."""
 
 PLAN_SPARE = 2
 """Candidates in a plan beyond the attempts allowed: stand-ins for one that is being probed, or is too small."""
-
-NINETY_PERCENT = 1.645
-"""Standard deviations to either side of a mean that hold 90 %."""
-
-# Which draw of the seed is for what.
-_DRAW_PROBE, _DRAW_PROBED, _DRAW_SHARE, _DRAW_TIES = 0, 1, 2, 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +127,7 @@ def decide(question: Question) -> Decision:
 
     weights = _under_pressure(weights_for(rules.strategy, rules.priority, rules.weights), question.pressure)
     utility = utilities(weights, expectation.quality, cost, ttft_s, duration_s)
-    order, probed, propensity = _order(question, codes, utility, cost, expectation.half_width)
+    order, probed, propensity = ordered(question, codes, utility, cost, expectation.half_width)
     plan, lowered, fitting = _plan(question, order, sizes, codes)
     return Decision(
         question,
@@ -243,100 +226,6 @@ def _under_pressure(weights: Weights, pressure: float) -> Weights:
     return Weights(
         weights.quality * (0.3 + 0.7 * kept), weights.cost + 0.5 * (1.0 - kept), weights.latency * kept
     )
-
-
-def _order(
-    question: Question, codes: Codes, utility: Floats, cost: Floats, half_width: Floats
-) -> tuple[list[int], bool, float | None]:
-    """The eligible candidates, best first; whether the first is a probe; and with which share it would be first."""
-    eligible = np.flatnonzero(codes == 0)
-    if not len(eligible):
-        return [], False, None
-    seed = question.seed
-    ranked = eligible[np.argsort(-utility[eligible], kind="stable")]
-    order: list[int] = [int(index) for index in ranked]
-    _break_ties(question.board, order, utility, seed)
-    if question.avoid:
-        candidates = question.board.candidates
-        order.sort(key=lambda index: candidates[index].endpoint.endpoint_id in question.avoid)
-    shares = question.shares or (
-        question.rules.shares if question.rules.strategy is Strategy.WEIGHTED else ()
-    )
-    if any(share.weight > 0 for share in shares):
-        return _by_share(question, order, shares), False, None
-    if question.rules.strategy is Strategy.LEARNED and len(order) > 1:
-        return _explore(question, codes, order, utility, half_width)
-    if question.rules.strategy is not Strategy.PINNED and len(order) > 1 and question.rules.probe_share > 0:
-        return _probe(question, order, utility, cost)
-    return order, False, None
-
-
-def _break_ties(board: Board, order: list[int], utility: Floats, seed: int) -> None:
-    """Shuffles the candidates that are as good as the best by the seed, endpoints' weights counting."""
-    best = float(utility[order[0]])
-    ties = 1
-    while ties < len(order) and best - float(utility[order[ties]]) <= TIE:
-        ties += 1
-    if ties == 1:
-        return
-    draws = units(seed, _DRAW_TIES, ties)
-    # The largest of u^(1/w) is each one's with a share in proportion to its weight (Efraimidis, Spirakis 2006).
-    keys = {
-        index: float(draw) ** (1.0 / max(float(board.weight[index]), 1e-6))
-        for index, draw in zip(order[:ties], draws, strict=True)
-    }
-    order[:ties] = sorted(order[:ties], key=keys.__getitem__, reverse=True)
-
-
-def _by_share(question: Question, order: list[int], shares: tuple[Share, ...]) -> list[int]:
-    """The drawn share's candidates first, then the others': a canary that fails falls back to its elder."""
-    from_share = [_named_by(question.board, share.pattern, order) for share in shares]
-    weights = [share.weight if named else 0.0 for share, named in zip(shares, from_share, strict=True)]
-    if not any(weight > 0 for weight in weights):
-        return order
-    drawn = from_share[pick(weights, unit(question.seed, _DRAW_SHARE))]
-    chosen = set(drawn)
-    return drawn + [index for index in order if index not in chosen]
-
-
-def _named_by(board: Board, pattern: str, order: list[int]) -> list[int]:
-    return [index for index in order if matches(pattern, board.candidates[index].model)]
-
-
-def _explore(
-    question: Question, codes: Codes, order: list[int], utility: Floats, half_width: Floats
-) -> tuple[list[int], bool, float | None]:
-    """Mostly the best, now and then another whose quality is uncertain: Thompson sampling under a cap."""
-    doubt = half_width * (
-        weights_for(question.rules.strategy, question.rules.priority, question.rules.weights).quality
-        / NINETY_PERCENT
-    )
-    drawn = draw(np.nan_to_num(utility, nan=-1e9), doubt, codes == 0, question.seed)
-    chosen, propensity = drawn.chosen, float(drawn.propensities[drawn.chosen])
-    return [chosen, *(index for index in order if index != chosen)], drawn.explored, propensity
-
-
-def _probe(
-    question: Question, order: list[int], utility: Floats, cost: Floats
-) -> tuple[list[int], bool, float | None]:
-    """Now and then another candidate goes first, by how little is known of its speed, so that no loser is forgotten."""
-    share = question.rules.probe_share
-    best = order[0]
-    if unit(question.seed, _DRAW_PROBE) >= share:
-        return order, False, 1.0 - share
-    worth = [
-        index
-        for index in order[1:]
-        if float(utility[best] - utility[index]) <= PROBE_UTILITY_GAP
-        and float(cost[index]) <= PROBE_COST_FACTOR * float(cost[best]) + 1_000.0
-    ]
-    if not worth:
-        return order, False, 1.0
-    weather = question.weather
-    doubts = [1.0 / (1.0 + float(weather.samples[index])) for index in worth]
-    probed = worth[pick(doubts, unit(question.seed, _DRAW_PROBED))]
-    propensity = share * doubts[worth.index(probed)] / sum(doubts)
-    return [probed, *(index for index in order if index != probed)], True, propensity
 
 
 def _plan(

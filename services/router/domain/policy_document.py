@@ -129,6 +129,11 @@ def _policy(
         reader.problem(root, "shares", "Shares count with the strategy `weighted` alone.", warning=True)
     if output.get("default_tokens", 0) > output.get("max_tokens", math.inf):
         reader.problem(root, "output.default_tokens", "It is above `max_tokens`.")
+    if found.get("cascade"):
+        reader.problem(root, "cascade", "Cascades are not acted on by this version.", warning=True)
+    if attempts.get("continue_on_other_model"):
+        path = "attempts.continue_on_other_model"
+        reader.problem(root, path, "Continuation is not acted on by this version.", warning=True)
     cost = ceilings.get("cost_usd")
     rules = Rules(
         policy=_named(policy_id, version),

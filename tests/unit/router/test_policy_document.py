@@ -33,7 +33,8 @@ cache: {ttl_s: 300, always: true}
 
 def test_a_whole_document_is_read() -> None:
     policy, problems = read_policy(WHOLE, policy_id="pol_1", version=3)
-    assert problems == ()
+    assert [problem.path for problem in problems] == ["cascade", "attempts.continue_on_other_model"]
+    assert all(problem.warning for problem in problems)
     assert policy is not None
     rules = policy.rules
     assert rules.policy == "pol_1@3"
