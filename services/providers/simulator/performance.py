@@ -1,4 +1,4 @@
-"""Plays one request's plan: waits, writes, stalls, breaks off."""
+"""Plays one request's script: waits, writes, stalls, breaks off."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from aiohttp import web
 
 from services.providers.simulator.answers import Ask, Reply
 from services.providers.simulator.formats import Format, Left, Refusal, Stream, json_bytes
-from services.providers.simulator.scenario import IN_STREAM, Fault, Plan
+from services.providers.simulator.scenario import IN_STREAM, Fault, Script
 
 WRITE_BYTES_MAX: Final = 1 << 16
 """Tokens that are due together are written at least this often."""
@@ -35,15 +35,15 @@ class Record:
 
 @dataclass(slots=True)
 class Performance:
-    """One request, its plan, and what is played."""
+    """One request, its script, and what is played."""
 
     side: Format
     request: web.Request
     ask: Ask
     replies: list[Reply]
-    plan: Plan
+    script: Script
     fault: Fault
-    """The plan's, or a limit's."""
+    """The script's, or a limit's."""
     left: Left
     request_id: str
     record: Record
@@ -57,13 +57,13 @@ class Performance:
         if self.fault not in IN_STREAM:
             self.record.outcome = "refused"
             await asyncio.sleep(REFUSAL_DELAY_S)
-            wait_s = self.plan.retry_after_s
+            wait_s = self.script.retry_after_s
             if wait_s is None and self.fault is Fault.RATE_LIMIT and self.left.reset_s:
                 wait_s = round(self.left.reset_s, 3)
             return refused(self.side.refusal(self.fault, self.ask.model, wait_s, self.request_id), headers)
         if self.fault is Fault.CONTENT_FILTER:
             for reply in self.replies:
-                reply.text, reply.calls, reply.finish = reply.text[: self.plan.after_tokens], [], "filter"
+                reply.text, reply.calls, reply.finish = reply.text[: self.script.after_tokens], [], "filter"
         created = int(time.time())
         if self.ask.stream:
             return await self._streamed(self.side.stream(self.ask, self.replies, created), headers)
@@ -71,9 +71,9 @@ class Performance:
 
     async def _whole(self, created: int, headers: Mapping[str, str]) -> web.StreamResponse:
         tokens = sum(reply.output_tokens for reply in self.replies)
-        await asyncio.sleep(self.plan.first_token_s + self.plan.token_interval_s * tokens)
+        await asyncio.sleep(self.script.first_token_s + self.script.token_interval_s * tokens)
         if self.fault is Fault.STALL:
-            await asyncio.sleep(self.plan.stall_s)
+            await asyncio.sleep(self.script.stall_s)
         content = json_bytes(self.side.whole(self.ask, self.replies, created))
         half = content[: len(content) // 2]
         if self.fault in (Fault.GARBAGE, Fault.ERROR_EVENT):
@@ -92,14 +92,14 @@ class Performance:
         return response
 
     async def _streamed(self, stream: Stream, headers: Mapping[str, str]) -> web.StreamResponse:
-        plan = self.plan
+        script = self.script
         began_s = self.clock()
         response = web.StreamResponse(
             headers={**headers, "cache-control": "no-cache", "content-type": self.side.content_type}
         )
-        breaks_at = plan.after_tokens if self.fault not in (Fault.NONE, Fault.CONTENT_FILTER) else None
+        breaks_at = script.after_tokens if self.fault not in (Fault.NONE, Fault.CONTENT_FILTER) else None
         if self.fault is Fault.STALL and breaks_at == 0:  # not even the headers come
-            await asyncio.sleep(plan.stall_s)
+            await asyncio.sleep(script.stall_s)
             began_s, breaks_at = self.clock(), None
         await response.prepare(self.request)
         await response.write(stream.head or b"")
@@ -111,8 +111,8 @@ class Performance:
                 pending = b""
                 if await self._ended(response):
                     return response
-                began_s += plan.stall_s
-            wait_s = began_s + plan.first_token_s + plan.token_interval_s * number - self.clock()
+                began_s += script.stall_s
+            wait_s = began_s + script.first_token_s + script.token_interval_s * number - self.clock()
             if wait_s > 0:
                 await _flush(response, pending)
                 pending = b""
@@ -135,7 +135,7 @@ class Performance:
     async def _ended(self, response: web.StreamResponse) -> bool:
         """What the scenario wants in the middle of a stream; true if that ends it."""
         if self.fault is Fault.STALL:
-            await asyncio.sleep(self.plan.stall_s)
+            await asyncio.sleep(self.script.stall_s)
             return False
         if self.fault is Fault.RESET:
             raise self._broken_connection()

@@ -151,7 +151,7 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Script:
     """What happens to one request."""
 
     fault: Fault
@@ -170,14 +170,14 @@ class Director:
     _matched: dict[int, int] = field(default_factory=dict)
     _requests: int = 0
 
-    def plan(self, vendor: str, model: str, instance: str, elapsed_s: float) -> Plan:
-        """What happens to the next request. The same order of requests gives the same plans."""
+    def script(self, vendor: str, model: str, instance: str, elapsed_s: float) -> Script:
+        """What happens to the next request. The same order of requests gives the same scripts."""
         draw = Random(f"{self.scenario.seed}:{self._requests}")  # noqa: S311 -- repeatable is what is wanted
         self._requests += 1
         rule = self._rule(vendor, model, instance, elapsed_s, draw) or Rule()
         pace = rule.pace or self.scenario.pace
         slower = 1.0 + pace.jitter * (2.0 * draw.random() - 1.0)
-        return Plan(
+        return Script(
             fault=rule.fault,
             first_token_s=pace.first_token_ms * slower / 1e3,
             token_interval_s=slower / pace.tokens_per_s if pace.tokens_per_s > 0 else 0.0,

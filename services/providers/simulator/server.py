@@ -150,17 +150,17 @@ class Simulator:
             refusal = side.refusal(Fault.BAD_REQUEST, path.get("model", ""), None, request_id)
             return refused(_with_message(refusal, said), side.headers(Left(), request_id))
         instance = path.get("instance", "")
-        plan = self._director.plan(side.vendor, ask.model, instance, self.clock() - self._began_s)
+        script = self._director.script(side.vendor, ask.model, instance, self.clock() - self._began_s)
         replies = [
             make_reply(ask, self.scenario.answers, self.scenario.seed + choice, number)
             for choice in range(ask.choices)
         ]
-        fault, left = self._admitted(side.vendor, _key(request), ask, replies, plan.fault)
+        fault, left = self._admitted(side.vendor, _key(request), ask, replies, script.fault)
         record = Record(side.vendor, instance, ask.model, ask.stream, fault)
         self.records.append(record)
         try:
             return await Performance(
-                side, request, ask, replies, plan, fault, left, request_id, record, self.clock
+                side, request, ask, replies, script, fault, left, request_id, record, self.clock
             ).play()
         except asyncio.CancelledError:
             record.outcome = "cancelled"
@@ -174,16 +174,16 @@ class Simulator:
             self._totals[f"{side.vendor}.{record.outcome}"] += 1
 
     def _admitted(
-        self, vendor: str, key: str, ask: Ask, replies: list[Reply], planned: Fault
+        self, vendor: str, key: str, ask: Ask, replies: list[Reply], scripted: Fault
     ) -> tuple[Fault, Left]:
-        """The fault that is played: the plan's, or that of a limit; and what is left of the key's limits."""
+        """The fault that is played: the script's, or that of a limit; and what is left of the key's limits."""
         limits = self.scenario.limits
         if self.scenario.require_key and not key:
             return Fault.AUTHENTICATION, Left()
         tokens = ask.input_tokens + sum(reply.output_tokens for reply in replies)
         fits, left = self._limits.take(limits, f"{vendor}:{key}", tokens, self.clock())
-        if planned is not Fault.NONE:
-            return planned, left
+        if scripted is not Fault.NONE:
+            return scripted, left
         if not fits:
             return Fault.RATE_LIMIT, left
         crowded = limits.concurrency is not None and self.in_flight > limits.concurrency

@@ -61,16 +61,16 @@ def test_what_is_no_scenario_is_refused(text: str) -> None:
 
 def test_an_outage_follows_its_schedule() -> None:
     director = Director(parse_scenario(TEXT))
-    faults = [director.plan("anthropic", "claude", "", second).fault for second in (9.9, 10.0, 24.9, 25.0)]
+    faults = [director.script("anthropic", "claude", "", second).fault for second in (9.9, 10.0, 24.9, 25.0)]
     assert faults == [Fault.NONE, Fault.OVERLOADED, Fault.OVERLOADED, Fault.NONE]
-    assert director.plan("openai", "o3", "", 12.0).fault is Fault.NONE
+    assert director.script("openai", "o3", "", 12.0).fault is Fault.NONE
 
 
 def test_the_same_seed_gives_the_same_faults_and_another_gives_others() -> None:
     def faults(seed: int) -> list[Fault]:
         rule = Rule(fault=Fault.SERVER_ERROR, probability=0.5)
         director = Director(Scenario(seed=seed, rules=(rule,)))
-        return [director.plan("openai", "m", "", 0.0).fault for _ in range(64)]
+        return [director.script("openai", "m", "", 0.0).fault for _ in range(64)]
 
     assert faults(1) == faults(1)
     assert faults(1) != faults(2)
@@ -80,15 +80,15 @@ def test_the_same_seed_gives_the_same_faults_and_another_gives_others() -> None:
 def test_rules_count_what_they_match() -> None:
     rules = (Rule(fault=Fault.QUOTA, first_requests=2), Rule(fault=Fault.RATE_LIMIT, every=3))
     director = Director(Scenario(rules=rules))
-    faults = [director.plan("openai", "m", "", 0.0).fault for _ in range(8)]
+    faults = [director.script("openai", "m", "", 0.0).fault for _ in range(8)]
     none, quota, rate = Fault.NONE, Fault.QUOTA, Fault.RATE_LIMIT
     assert faults == [quota, quota, none, none, rate, none, none, rate]
 
 
 def test_instances_are_told_apart() -> None:
     director = Director(Scenario(rules=(Rule(fault=Fault.OVERLOADED, instances=("west",)),)))
-    assert director.plan("openai", "m", "west", 0.0).fault is Fault.OVERLOADED
-    assert director.plan("openai", "m", "east", 0.0).fault is Fault.NONE
+    assert director.script("openai", "m", "west", 0.0).fault is Fault.OVERLOADED
+    assert director.script("openai", "m", "east", 0.0).fault is Fault.NONE
 
 
 def test_answers_depend_on_the_prompt_and_ids_on_the_request() -> None:

@@ -199,7 +199,7 @@ def openai_refusal(fault: Fault, model: str, retry_after_s: float | None) -> Ref
             headers = {"retry-after": f"{max(1, round(wait_s))}", "retry-after-ms": f"{round(wait_s * 1e3)}"}
             return Refusal(429, {"error": _error(message, "requests", "rate_limit_exceeded")}, headers)
         case Fault.QUOTA:
-            message = "You exceeded your current quota, please check your plan and billing details."
+            message = "You exceeded your current quota, please check your script and billing details."
             return Refusal(429, {"error": _error(message, "insufficient_quota", "insufficient_quota")})
         case Fault.OVERLOADED:
             message = "The server is currently overloaded with other requests. Sorry about that!"
