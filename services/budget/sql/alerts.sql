@@ -67,9 +67,23 @@ UPDATE chain_head_exports SET exported_at = now()
 WHERE exported_at < now() - make_interval(secs => $1)
 RETURNING exported_at;
 
+-- name: claim_sampling
+-- Whether rates are to be looked at now, $1: once in $2 seconds over all replicas.
+UPDATE sampling_turns SET taken_at = $1 WHERE taken_at <= $1::timestamptz - make_interval(secs => $2)
+RETURNING taken_at;
+
 -- name: tree_marks
 -- How far each tree is: what changed since one looked last shows in it.
 SELECT organisation_id, sequence, config_revision FROM trees;
+
+-- name: budgets_to_sample
+-- Of organisation $1 the budgets whose present windows (those that end after $2, in microseconds) are used most, at most $3.
+SELECT counters.budget_id
+FROM trees JOIN counters USING (tree_no)
+WHERE trees.organisation_id = $1 AND counters.end_us > $2 AND counters.spent + counters.overage > 0
+GROUP BY counters.budget_id
+ORDER BY max((counters.spent + counters.overage)::numeric / greatest(counters.lim, 1)) DESC
+LIMIT $3;
 
 -- name: tree_mark
 -- How far the tree of organisation $1 is.

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 ALERT_S = 1.0
 SAMPLE_S = 60.0
+# How often a replica asks whether it is its turn: if the one that had it is gone, another takes it soon.
+TURN_S = 5.0
 CHAIN_HEADS_S = 3600.0
 NOTICED_MAX = 500
 DELIVERIES_MAX = 20
@@ -77,8 +79,11 @@ class AlertStore(Protocol):
         """Makes alerts, and deliveries, of what owners noted; how many notes were taken."""
         ...
 
-    async def sample(self, now: datetime) -> list[Rated]:
-        """Budgets of trees that changed since this was asked last; what they have spent is kept as a sample."""
+    async def sample(self, every_s: float, now: datetime) -> list[Rated]:
+        """The most used budgets of trees that changed since this was asked last; what they have spent is kept.
+
+        Nothing if this, or another replica, has asked within `every_s` seconds.
+        """
         ...
 
     async def alert(self, alerts: Sequence[Alert], now: datetime) -> None:
@@ -121,7 +126,7 @@ class Alerting:
         self._store = store
         self._sender = sender
         self._clock = clock
-        self._sampled_s: float | None = None
+        self._asked_s: float | None = None
 
     async def run(self) -> None:
         """Alerts until it is cancelled."""
@@ -138,8 +143,8 @@ class Alerting:
         while await self._store.alert_noticed(NOTICED_MAX, now) == NOTICED_MAX:
             continue
         at_s = self._clock.monotonic_s()
-        if self._sampled_s is None or at_s - self._sampled_s >= SAMPLE_S:
-            self._sampled_s = at_s
+        if self._asked_s is None or at_s - self._asked_s >= TURN_S:
+            self._asked_s = at_s
             await self._rate(now)
         for head in await self._store.export_chain_heads(CHAIN_HEADS_S, now):
             log.info(
@@ -152,7 +157,7 @@ class Alerting:
 
     async def _rate(self, now: datetime) -> None:
         alerts: list[Alert] = []
-        for rated in await self._store.sample(now):
+        for rated in await self._store.sample(SAMPLE_S, now):
             window = rated.budget.window.window()
             if rated.budget.unit is Unit.CONCURRENCY or isinstance(window, PerRequest):
                 continue

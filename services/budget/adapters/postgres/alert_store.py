@@ -15,6 +15,7 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.alerts import Alert, Noticed, Webhook, alert_of
 from services.budget.domain.burn import Sample, spent_of
 from services.budget.domain.limits import StoredBudget
+from services.budget.domain.tree import to_us
 from services.budget.ports import Connection
 from services.budget.use_cases.alerting import ChainHead, Delivery, Rated, body_of, body_of_heads
 from services.chassis.postgres import Database
@@ -24,8 +25,9 @@ log = structlog.get_logger()
 
 # How far back a rate looks.
 SAMPLES_SINCE = timedelta(hours=25)
-# Budgets that are looked at in one statement.
-BUDGETS_AT_ONCE = 1000
+# Budgets of one organisation whose rates are followed: those that are used most. More, once a minute, would be felt by
+# holds, and a budget that is hardly used says nothing by its rate.
+BUDGETS_SAMPLED_MAX = 500
 
 
 class PostgresAlertStore:
@@ -70,8 +72,10 @@ class PostgresAlertStore:
         async with self._database.transaction() as connection:
             await _make(connection, alerts, now)
 
-    async def sample(self, now: datetime) -> list[Rated]:
+    async def sample(self, every_s: float, now: datetime) -> list[Rated]:
         rated: list[Rated] = []
+        if await self._database.fetchrow(statements()["claim_sampling"], now, every_s) is None:
+            return rated
         marks = await self._database.fetch(statements()["tree_marks"])
         for mark in marks:
             organisation_id, sequence = mark["organisation_id"], mark["sequence"]
@@ -83,28 +87,28 @@ class PostgresAlertStore:
         return rated
 
     async def _sample_tree(self, connection: Connection, organisation_id: str, now: datetime) -> list[Rated]:
-        rows = await connection.fetch(statements()["config_budgets"], organisation_id, None)
+        used = await connection.fetch(
+            statements()["budgets_to_sample"], organisation_id, to_us(now), BUDGETS_SAMPLED_MAX
+        )
+        names = [row["budget_id"] for row in used]
+        rows = await connection.fetch(statements()["config_budgets"], organisation_id, names)
         budgets = [from_row(row, StoredBudget) for row in rows]
-        rated = []
-        for first in range(0, len(budgets), BUDGETS_AT_ONCE):
-            some = budgets[first : first + BUDGETS_AT_ONCE]
-            in_force = await self._config.in_force(connection, some)
-            standings = await PostgresStandings(connection).of(
-                organisation_id, [in_force[budget.budget_id] for budget in some], now
-            )
-            samples = await samples_of(connection, some, now - SAMPLES_SINCE)
-            rated += [
-                Rated(budget, standing, samples[budget.budget_id])
-                for budget, standing in zip(some, standings, strict=True)
-            ]
-            await connection.execute(
-                statements()["insert_samples"],
-                now,
-                [budget.budget_id for budget in some],
-                [standing.window_start for standing in standings],
-                [spent_of(standing) for standing in standings],
-            )
-        return rated
+        in_force = await self._config.in_force(connection, budgets)
+        standings = await PostgresStandings(connection).of(
+            organisation_id, [in_force[budget.budget_id] for budget in budgets], now
+        )
+        samples = await samples_of(connection, budgets, now - SAMPLES_SINCE)
+        await connection.execute(
+            statements()["insert_samples"],
+            now,
+            [budget.budget_id for budget in budgets],
+            [standing.window_start for standing in standings],
+            [spent_of(standing) for standing in standings],
+        )
+        return [
+            Rated(budget, standing, samples[budget.budget_id])
+            for budget, standing in zip(budgets, standings, strict=True)
+        ]
 
     async def trim_samples(self, before: datetime) -> None:
         await self._database.execute(statements()["trim_samples"], before)
