@@ -26,6 +26,9 @@ _ANSWER_SHARE: Final = 4
 _ADAPTIVE: Final = re.compile(r"claude-(opus|sonnet|haiku|fable|mythos)-([5-9]|4[-.][6-9])")
 """For models the catalogue says nothing of: from these on, budgets are deprecated or refused."""
 
+_ALWAYS: Final = re.compile(r"claude-(fable|mythos)")
+"""These cannot do without: the least is their lowest effort."""
+
 
 def add_thinking(
     body: dict[str, Any], given: content_pb2.GenerationInput, profile: ModelProfile, omissions: Omissions
@@ -34,8 +37,14 @@ def add_thinking(
     effort = given.reasoning_effort
     if effort == Effort.REASONING_EFFORT_UNSPECIFIED:
         return
+    way = profile.hints.get("thinking") or ("adaptive" if _ADAPTIVE.search(profile.model) else "budget")
     if effort == Effort.REASONING_EFFORT_NONE:
-        # Off is the default of every model that can do without; those that cannot refuse to be told.
+        # Before adaptive thinking off was the default; since then models think unless they are told not to.
+        if way == "adaptive" and profile.reasoning is not False:
+            if _ALWAYS.search(profile.model):
+                body.setdefault("output_config", {})["effort"] = "low"
+            else:
+                body["thinking"] = {"type": "disabled"}
         return
     if profile.reasoning is False or not omissions.takes("reasoning_effort"):
         if profile.reasoning is False:
@@ -45,7 +54,6 @@ def add_thinking(
         # The vendor refuses thinking beside a forced call; the call is what the application cannot do without.
         omissions.omit("reasoning_effort")
         return
-    way = profile.hints.get("thinking") or ("adaptive" if _ADAPTIVE.search(profile.model) else "budget")
     if way == "adaptive":
         body["thinking"] = {"type": "adaptive", "display": "summarized"}
         word = effort_word(effort, profile.reasoning_efforts or ("low", "medium", "high"))

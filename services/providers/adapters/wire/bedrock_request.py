@@ -273,10 +273,11 @@ def _add_thinking(
 ) -> None:
     """Claude's own fields, beside the body; of the others no way to choose an effort is known here."""
     effort = call.input.reasoning_effort
-    if effort in (content_pb2.REASONING_EFFORT_UNSPECIFIED, content_pb2.REASONING_EFFORT_NONE):
+    if effort == content_pb2.REASONING_EFFORT_UNSPECIFIED:
         return
     if not claude:
-        omissions.omit("reasoning_effort")
+        if effort != content_pb2.REASONING_EFFORT_NONE:
+            omissions.omit("reasoning_effort")
         return
     made: dict[str, Any] = {"max_tokens": call.max_output_tokens or profile.output_tokens_max or 4_096}
     named = profile if profile.model else ModelProfile(model=call.vendor_model, hints=profile.hints)
@@ -285,6 +286,8 @@ def _add_thinking(
     if not made:
         return
     _beside(body).update(made)
+    if effort == content_pb2.REASONING_EFFORT_NONE:
+        return
     settings = body.get("inferenceConfig", {})
     for theirs, ours in (("temperature", "temperature"), ("topP", "top_p")):
         if theirs in settings:

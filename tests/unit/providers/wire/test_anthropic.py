@@ -55,6 +55,15 @@ def test_effort_becomes_adaptive_where_budgets_are_gone() -> None:
     assert body["output_config"] == {"effort": "xhigh"}
 
 
+def test_no_effort_turns_thinking_off_where_it_is_on_by_itself() -> None:
+    given = asking()
+    given.reasoning_effort = pb.REASONING_EFFORT_NONE
+    assert "thinking" not in built(given)[0]
+    assert built(given, ADAPTIVE)[0]["thinking"] == {"type": "disabled"}
+    always = ModelProfile(model="anthropic/claude-fable-5-1", reasoning=True, hints={"thinking": "adaptive"})
+    assert built(given, always)[0]["output_config"] == {"effort": "low"}
+
+
 def test_a_model_the_catalogue_does_not_know_is_told_by_its_name() -> None:
     given = asking()
     given.reasoning_effort = pb.REASONING_EFFORT_LOW
