@@ -93,6 +93,10 @@ chaos: $(INSTALLED)  ## Kill and stop real processes, and look whether the ledge
 bench: $(INSTALLED)  ## What a request costs on the whole road, beside a gRPC echo and other gateways
 	$(BIN)/python -m bench.road $(BENCH)
 
+bench-adapters: $(INSTALLED)  ## What adapters cost beside the raw HTTP client and the vendors' SDKs; streams one core relays
+	$(BIN)/python -W ignore -m bench.adapters
+	$(BIN)/python -m bench.relay
+
 bench-routing: $(INSTALLED)  ## Routing quality with every control, natural prompts, drift, cost of deciding: BENCH="--quick"
 	$(BIN)/python -m bench.routing $(BENCH)
 
