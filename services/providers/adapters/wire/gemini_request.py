@@ -10,7 +10,9 @@ the history is plain text; cache markers have no place here, for the vendor cach
 import base64
 import re
 from collections.abc import Iterable
+from mimetypes import guess_type
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from services.providers.adapters.wire.body import base64_text, decode, struct_json
 from services.providers.adapters.wire.openai_dialect import effort_word
@@ -173,8 +175,9 @@ def _media(media: content_pb2.MediaPart) -> dict[str, Any]:
             file = {"fileUri": media.url}
         case _:
             file = {"fileUri": media.vendor_file_id}
-    if media.media_type:
-        file["mimeType"] = media.media_type
+    media_type = media.media_type or guess_type(urlsplit(file["fileUri"]).path)[0]
+    if media_type:  # the vendor does not look at what it fetches
+        file["mimeType"] = media_type
     return {"fileData": file}
 
 

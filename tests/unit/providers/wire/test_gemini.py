@@ -117,6 +117,15 @@ def test_effort_is_a_budget_or_a_level(
     assert built(given, model, cap)["generationConfig"]["thinkingConfig"] == thinking
 
 
+def test_the_type_of_a_file_by_address_is_guessed_from_its_name() -> None:
+    given = asking()
+    given.messages[0].parts.add().image.url = "https://example.com/a/picture.webp?size=1"
+    part = built(given)["contents"][0]["parts"][1]
+    assert part == {
+        "fileData": {"fileUri": "https://example.com/a/picture.webp?size=1", "mimeType": "image/webp"}
+    }
+
+
 def test_safety_settings() -> None:
     given = asking()
     given.safety_settings.add(category=pb.SAFETY_CATEGORY_HATE, threshold=pb.SAFETY_THRESHOLD_OFF)
