@@ -21,11 +21,13 @@ from bench.budget.__main__ import report
 from bench.budget.load import closed_loop
 from bench.budget.stage import Stage, postgres, replica, tenant_with_five_budgets
 from services.chassis.channel import connect
+from services.chassis.status import RemoteError
 from tests.support.budget import commit, hold
 from tests.support.budget_admin import SERVICE, Tenant
 from turnpike.budget.v1.budget_pb2_grpc import BudgetServiceStub
 
 CALLERS = 256
+CLAIM_S_MAX = 60.0
 CHUNK = 250_000
 
 MORE_ENTRIES = """
@@ -41,6 +43,11 @@ JOIN LATERAL (
 WHERE tree.organisation_id = $1
 """
 ADVANCE = "UPDATE budget.trees SET sequence = sequence + $2 WHERE organisation_id = $1"
+CHECKPOINT = """
+INSERT INTO budget.checkpoints (tree_no, sequence, open_sequences)
+SELECT tree_no, sequence, '{}' FROM budget.trees WHERE organisation_id = $1
+ON CONFLICT (tree_no) DO UPDATE SET sequence = excluded.sequence, open_sequences = excluded.open_sequences
+"""
 MORE_BUDGETS = """
 INSERT INTO budget.budgets
 SELECT 'bud_' || lpad(number::text, 26, '0'), organisation_id, team_id, 'key', 'key_' || lpad(number::text, 26, '0'),
@@ -67,6 +74,7 @@ async def grow(dsn: str, tenant: Tenant, entries: int, budgets: int, had: tuple[
             step = min(CHUNK, entries - done)
             await connection.execute(MORE_ENTRIES, organisation_id, step)
             await connection.execute(ADVANCE, organisation_id, step)
+            await connection.execute(CHECKPOINT, organisation_id)
             done += step
         if budgets > had[1]:
             await connection.execute(MORE_BUDGETS, tenant.budgets[0].budget_id, had[1] + 1, budgets)
@@ -84,7 +92,14 @@ async def measure(stage: Stage, tenant: Tenant, name: str, seconds: float) -> di
         begun = time.perf_counter()
         first = hold(tenant, 1000)
         first.key.request_id = f"first-{time.time_ns()}"
-        await remote.unary(stub.Hold, first, timeout_s=60.0)
+        while True:
+            try:
+                await remote.unary(stub.Hold, first, timeout_s=60.0)
+                break
+            except RemoteError as waiting:  # told so after two seconds, while the tree is read
+                if waiting.reason != "STORE_UNAVAILABLE" or time.perf_counter() - begun > CLAIM_S_MAX:
+                    raise
+                await asyncio.sleep(0.05)
         claimed_s = time.perf_counter() - begun
         await remote.unary(stub.Commit, commit(first.key, 10), timeout_s=60.0)
         await closed_loop(remote, tenant, f"warm-{os.getpid()}-{time.time_ns()}-", 64, 1.0)

@@ -60,14 +60,12 @@ SELECT $1, fact.sequence, fact.kind, fact.facts::jsonb
 FROM unnest($2::bigint[], $3::text[], $4::text[]) AS fact (sequence, kind, facts);
 
 -- name: claim
--- Takes the tree over if nobody alive owns it; its row stays locked to the end of the transaction, which waits out
--- whatever the last owner had under way.
+-- Takes the tree over if nobody alive owns it; waits for whatever the last owner has under way.
 UPDATE trees SET epoch = epoch + 1, owner_id = $2, owner_address = $3
 WHERE organisation_id = $1
   AND (owner_id IS NULL OR owner_id = $2 OR NOT EXISTS (
       SELECT FROM replicas WHERE replica_id = trees.owner_id AND alive_until > clock_timestamp()))
-RETURNING tree_no, epoch, sequence, head, next_counter, last_at_us, config_revision, secret,
-          (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us;
+RETURNING tree_no, epoch;
 
 -- name: owner_of
 -- Who owns a tree, and whether he is alive.
@@ -76,8 +74,10 @@ FROM trees LEFT JOIN replicas ON replicas.replica_id = trees.owner_id
 WHERE trees.organisation_id = $1;
 
 -- name: tree_state
--- How far a tree is.
-SELECT tree_no, epoch, sequence, head, next_counter, last_at_us, config_revision FROM trees WHERE tree_no = $1;
+-- How far a tree is, and the database's time.
+SELECT tree_no, epoch, sequence, head, next_counter, last_at_us, config_revision, secret,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us
+FROM trees WHERE tree_no = $1;
 
 -- name: heartbeat
 -- Says that a replica is alive for so many seconds more.

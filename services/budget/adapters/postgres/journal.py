@@ -35,6 +35,8 @@ WRITE_PATIENCE_S = 30.0
 """What was sent may still become true, so it is waited for, long after its callers were told that nobody knows."""
 CLAIM_PATIENCE_S = 20.0
 """A tree with a hundred thousand budgets on a busy machine; whoever waits for it is told long before."""
+READING_MAY_TAKE_LONG = "SET LOCAL idle_in_transaction_session_timeout = '20s'"
+"""It locks nothing, and between two statements a large tree is built."""
 RECENT_ENTRIES = 2_000
 """What a new owner remembers of attempts that are settled."""
 NO_ROLE = 65535
@@ -69,24 +71,27 @@ class PostgresJournal:
     # ---- ownership ---------------------------------------------------------------------------------------------------
 
     async def claim(self, organisation_id: str, replica_id: str, address: str) -> Claimed | Owned | None:
-        """Takes a tree over and reads it, in one transaction; or says who owns it. None: no such organisation."""
+        """Takes a tree over, then reads it as it is at one moment; or says who owns it. None: no such organisation.
+
+        Nothing is locked while it is read: only its owner writes in it, and what an admin changes meanwhile is found by
+        the fence.
+        """
         async with self._connections.use(CLAIM_PATIENCE_S) as connection:
-            row = None
-            async with connection.transaction():
-                row = await connection.fetchrow(statements()["claim"], organisation_id, replica_id, address)
-                if row is not None:
-                    config = await self._configs.load_tree(
-                        connection, organisation_id, row["config_revision"]
-                    )
-                    if config is None:
-                        return None
-                    tree = await self._read(connection, row, config)
-            if row is not None:
-                return Claimed(row["tree_no"], row["epoch"], tree, row["config_revision"], row["now_us"])
-            owner = await connection.fetchrow(statements()["owner_of"], organisation_id)
-            if owner is None:
-                return await self._plant(connection, organisation_id)
-            return Owned(owner["owner_address"] if owner["alive"] else "")
+            row = await connection.fetchrow(statements()["claim"], organisation_id, replica_id, address)
+            if row is None:
+                owner = await connection.fetchrow(statements()["owner_of"], organisation_id)
+                if owner is None:
+                    return await self._plant(connection, organisation_id)
+                return Owned(owner["owner_address"] if owner["alive"] else "")
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await connection.execute(READING_MAY_TAKE_LONG)
+                state = await connection.fetchrow(statements()["tree_state"], row["tree_no"])
+                revision = state["config_revision"]
+                config = await self._configs.load_tree(connection, organisation_id, revision)
+                if config is None:
+                    return None
+                tree = await self._read(connection, state, config)
+            return Claimed(row["tree_no"], row["epoch"], tree, revision, state["now_us"])
 
     async def _plant(self, connection: Any, organisation_id: str) -> Owned | None:
         """Makes the tree of an organisation that has none yet; the next claim finds it."""
