@@ -1,7 +1,7 @@
 """Which TCP ports the stack listens on: the documented ones where they are free, others where they are not."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 LOOPBACK = "127.0.0.1"
 ANY = 0  # a port that does not matter
@@ -59,3 +59,8 @@ class KeptPorts:
         """Free the port of `name`, if it is still kept."""
         if keeper := self._sockets.pop(name, None):
             keeper.close()
+
+    def release_all_but(self, names: Collection[str]) -> None:
+        """Free the ports of everything that will not be started."""
+        for name in self._sockets.keys() - set(names):
+            self.release(name)

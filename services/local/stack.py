@@ -65,7 +65,9 @@ class Stack:
             raise UnknownComponent(
                 f"no {' or '.join(unknown)} in this stack; it has {', '.join(sorted(known))}"
             )
-        return replace(self, components=tuple(each for each in self.components if each.name in names))
+        chosen = tuple(each for each in self.components if each.name in names)
+        self.kept_ports.release_all_but(names)
+        return replace(self, components=chosen)
 
     def address(self, name: str) -> str:
         """Where a component serves, as host:port."""
@@ -122,7 +124,9 @@ def compose(state: StateFolder, environment: Mapping[str, str] = os.environ) -> 
     if models:
         told |= _endpoints(state, chosen, environment, notes)
     services = _services(state, chosen, told | _identities(state))
-    return Stack((*stores, *models, *services), chosen, kept, tuple(notes))
+    components = (*stores, *models, *services)
+    kept.release_all_but([component.name for component in components])
+    return Stack(components, chosen, kept, tuple(notes))
 
 
 def _endpoints(
