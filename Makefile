@@ -103,4 +103,4 @@ bench-routing: $(INSTALLED)  ## Routing quality with every control, natural prom
 bench-budget: $(INSTALLED)  ## Pairs of hold and commit through the budget service: BENCH="--seconds 8"
 	$(BIN)/python -m bench.budget $(BENCH)
 
-.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench bench-routing bench-budget
+.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench bench-adapters bench-routing bench-budget

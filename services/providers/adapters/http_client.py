@@ -20,9 +20,12 @@ from services.providers.domain.failure import AttemptError, Failure, Reason
 from services.providers.ports import Exchange
 
 CONNECTIONS_MAX: Final = 4096
-"""Of this process to all vendors together: above the 2,000 streams a replica is built for, below its file limit."""
-KEEP_ALIVE_S: Final = 15.0
-"""Idle connections are kept shorter than vendors keep them, so that a request is rarely sent into a closing one."""
+"""Of this process to all vendors together, and as many to servers by plain http: above the 2,000 streams that a replica
+is built for, below its file limit."""
+KEEP_ALIVE_S: Final = {"https": 15.0, "http": 4.0}
+"""Idle connections are kept shorter than the other side keeps them, so that a request is not sent into a closing one:
+it would be charged in full. Vendors keep them for a minute or more; servers of one's own, which speak http, often for
+five seconds (uvicorn, so vLLM)."""
 READ_BUFFER_BYTES: Final = 1 << 16
 """Per stream: a slow reader stops the vendor's TCP window when this is full."""
 DNS_CACHE_S: Final = 30
@@ -39,18 +42,23 @@ class VendorHttp:
     def __init__(self, *, certificates: ssl.SSLContext | None = None) -> None:
         """`certificates` replaces the system's trust, for private authorities. None: the system's."""
         self._certificates = certificates or ssl.create_default_context()
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._draining: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
+        for scheme, keep_alive_s in KEEP_ALIVE_S.items():
+            self._sessions[scheme] = self._session(keep_alive_s)
+        return self
+
+    def _session(self, keep_alive_s: float) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=CONNECTIONS_MAX,
             limit_per_host=0,
-            keepalive_timeout=KEEP_ALIVE_S,
+            keepalive_timeout=keep_alive_s,
             ttl_dns_cache=DNS_CACHE_S,
             ssl=self._certificates,
         )
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -62,15 +70,14 @@ class VendorHttp:
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"user-agent": "turnpike"},
         )
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for task in self._draining:
             task.cancel()
-        assert self._session is not None
-        await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     @asynccontextmanager
     async def send(
@@ -81,9 +88,9 @@ class VendorHttp:
         Raises AttemptError: VENDOR_UNREACHABLE or VENDOR_TIMEOUT(connect) when nothing was sent, with
         `nothing_sent`; VENDOR_ERROR when the connection broke after the request had left.
         """
-        assert self._session is not None
+        session = self._sessions["http" if url.startswith("http:") else "https"]
         try:
-            response = await self._session.request(
+            response = await session.request(
                 method,
                 url,
                 data=body,
