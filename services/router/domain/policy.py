@@ -24,6 +24,17 @@ PROBE_SHARE_DEFAULT = 0.02
 """Share of choices by which candidates that usually lose are measured, so that their latency does not go stale."""
 
 
+PRESSURE_BELOW = 0.25
+"""Share of a budget that is left from which on cost weighs more; the budget service tells of budgets that run short."""
+
+
+def pressure(left: int, limit: int) -> float:
+    """How hard a budget presses for cheaper models: 0 with a quarter left or more, 1 with nothing."""
+    if limit <= 0:
+        return 1.0
+    return min(max(1.0 - left / limit / PRESSURE_BELOW, 0.0), 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class ComplianceRules:
     """What must be proven of a model before data of some class may reach it."""

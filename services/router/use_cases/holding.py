@@ -124,6 +124,7 @@ class Holding:
         )
         record.attempts.append(attempt)
         record.rooms = grant.rooms or record.rooms
+        tools.router.note_rooms(ask.caller, grant.rooms, grant.amount_nanos)
         return Attempt(tools, key, step, grant, attempt, self._span(attempt, planned.output_cap))
 
     async def _granted(self, key: AttemptKey, terms: HoldTerms) -> Grant:

@@ -1,6 +1,6 @@
 """Decides a request from what the router knows now: gathers the question, asks the engine, refuses what cannot be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.kernel.clock import Clock
@@ -13,7 +13,7 @@ from services.router.domain.estimates import NOTHING_KNOWN, TaskProbabilities
 from services.router.domain.features import Features, Strategy, Wishes
 from services.router.domain.learned import EstimatorBook
 from services.router.domain.plan import Decision, Question, decide
-from services.router.domain.policy import ComplianceRules, Policy, Rules, Share
+from services.router.domain.policy import ComplianceRules, Policy, Rules, Share, pressure
 from services.router.domain.world import World
 from services.router.errors import (
     UNIT_MONEY,
@@ -25,9 +25,13 @@ from services.router.errors import (
     PolicyDenied,
     Shortfall,
 )
+from services.router.records import Room
 
 RULES_KEPT = 1_024
 """Policies under wishes whose meeting is remembered: applications wish the same again and again."""
+
+PRESSURES_KEPT = 100_000
+"""Keys whose budgets run short that are remembered; forgotten ones are told of again by their next hold."""
 
 AUTO = ("", "auto")
 NO_DATA_CLASS = ""
@@ -58,6 +62,8 @@ class Router:
         self._world = world
         self._estimators = estimators
         self._clock = clock
+        self._pressures: dict[str, float] = {}
+        """By key: how far its tightest budget is used up."""
         self._rules: dict[tuple[int, Wishes, tuple[str, ...]], tuple[Policy, Rules]] = {}
 
     def question(self, subject: Subject, seed: int, *, policy: Policy | None = None) -> Question:
@@ -84,6 +90,7 @@ class Router:
             belief=subject.belief,
             quality_min=_floor(rules, policy, subject.task),
             input_bounds=_bounds(board, subject),
+            pressure=self._pressures.get(caller.key_id, 0.0),
         )
 
     def rules_of(self, subject: Subject) -> Rules:
@@ -95,6 +102,19 @@ class Router:
     def decide(self, subject: Subject, seed: int, *, policy: Policy | None = None) -> Decision:
         """The decision, which may have an empty plan (`refusal` says what to answer then)."""
         return decide(self.question(subject, seed, policy=policy))
+
+    def note_rooms(self, caller: Caller, rooms: Sequence[Room], held_nanos: int) -> None:
+        """What the budget service told of the caller's budgets after a hold of `held_nanos`: those that run short.
+
+        The hold itself is given back soon and presses nobody.
+        """
+        pressing = [pressure(room.left + held_nanos, room.limit) for room in rooms if room.unit == UNIT_MONEY]
+        if pressing and (most := max(pressing)) > 0.0:
+            if len(self._pressures) >= PRESSURES_KEPT:
+                self._pressures.clear()
+            self._pressures[caller.key_id] = most
+        else:
+            self._pressures.pop(caller.key_id, None)
 
     def shadow_first(self, subject: Subject, seed: int) -> str:
         """What the policy in shadow would have chosen; empty: there is none, or it would have refused."""

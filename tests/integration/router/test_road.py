@@ -223,6 +223,30 @@ async def test_a_tight_budget_moves_to_the_cheaper_model(on: Road) -> None:
     assert found.decision.replans == 1
 
 
+async def test_a_budget_that_runs_short_moves_to_cheaper_models_before_it_refuses(
+    postgres_dsn: str, tmp_path: Path, vendor: RawVendor
+) -> None:
+    models = {
+        "cheap": Vendor(vendor.base_url, quality=0.6, **CHEAP),
+        "good": Vendor(vendor.base_url, quality=0.9, input_rate=2 * 10**9, output_rate=8 * 10**9),
+    }
+    async with road(postgres_dsn, tmp_path, models) as on:
+        # One answer of the good model costs 26,000 nano-USD and holds about 1.1 million.
+        await make_budget(
+            on,
+            entities_pb2.Budget(
+                subject=entities_pb2.BudgetSubject(key_id=on.tenant.key.key_id),
+                unit=error_pb2.BUDGET_UNIT_MONEY,
+                limit=1_500_000,
+                display_name="pace",
+            ),
+        )
+        chosen = [(await on.generate(routing={"task": "chat"})).outcome.model for _ in range(40)]
+    assert chosen[0] == "local/good"
+    assert chosen[-1] == "local/cheap"
+    assert chosen[chosen.index("local/cheap") :].count("local/good") <= 3
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
