@@ -1,32 +1,50 @@
 """RouterAdminService: from the wire to the use cases and back."""
 
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+
 from services.kernel.clock import Clock
 from services.kernel.errors import InvalidRequest
 from services.router.convert_admin import (
     asked_page,
     change_of,
+    check_stored,
     current_admin,
     from_pb_alias,
     from_pb_grant,
     from_pb_policy,
+    from_pb_range,
+    from_pb_scope,
     page_of,
+    to_pb_again,
     to_pb_alias,
     to_pb_audit,
     to_pb_grant,
+    to_pb_line,
     to_pb_policy,
     to_pb_problem,
 )
+from services.router.convert_stored import from_pb_past
 from services.router.domain.policy_document import read_policy
 from services.router.use_cases.administer import Administer
+from services.router.use_cases.resimulate import Past, Resimulate, permit, read_or_none
+from turnpike.analytics.v1 import analytics_pb2
 from turnpike.router.v1 import router_admin_pb2 as pb
 from turnpike.router.v1 import router_admin_pb2_grpc
+
+PastPages = Callable[[analytics_pb2.UsageScope, datetime, datetime], AsyncIterator[Sequence[Past]]]
 
 
 class RouterAdminServicer(router_admin_pb2_grpc.RouterAdminServiceServicer):
     """What admins call."""
 
-    def __init__(self, administer: Administer, clock: Clock) -> None:
+    def __init__(
+        self, administer: Administer, resimulate: Resimulate, pages: PastPages, clock: Clock
+    ) -> None:
+        """`pages` gives past decisions of a scope between two moments."""
         self._administer = administer
+        self._resimulate = resimulate
+        self._pages = pages
         self._clock = clock
 
     async def PutPolicy(self, request: pb.PutPolicyRequest, context: object) -> pb.PutPolicyResponse:
@@ -145,3 +163,26 @@ class RouterAdminServicer(router_admin_pb2_grpc.RouterAdminServiceServicer):
         return pb.ListRouterAuditRecordsResponse(
             audit_records=[to_pb_audit(record) for record in page], next_page_token=token
         )
+
+    async def SimulatePolicy(
+        self, request: pb.SimulatePolicyRequest, context: object
+    ) -> pb.SimulatePolicyResponse:
+        """Decides past requests again under another policy."""
+        organisation_id = permit(current_admin(), request.organisation_id)
+        scope = from_pb_scope(organisation_id, request.scope)
+        since, until = from_pb_range(request)
+        lines, count = await self._resimulate.lines(
+            self._pages(scope, since, until), request.document_yaml, request.group_by
+        )
+        return pb.SimulatePolicyResponse(lines=[to_pb_line(line) for line in lines], decisions_replayed=count)
+
+    async def DecideStored(self, request: pb.DecideStoredRequest, context: object) -> pb.DecideStoredResponse:
+        """Decides stored requests again."""
+        organisation_id = permit(current_admin(), request.organisation_id)
+        check_stored(request, organisation_id)
+        policy = read_or_none(request.document_yaml)
+        response = pb.DecideStoredResponse()
+        for stored in request.decisions:
+            decision = self._resimulate.decide(from_pb_past(stored), policy)
+            response.decisions.append(to_pb_again(stored, decision))
+        return response

@@ -20,6 +20,7 @@ from services.router.adapters.decisions import Decisions
 from services.router.adapters.directory import DirectoryWatch, KeyAuthenticator
 from services.router.adapters.learned import open_classifier
 from services.router.adapters.lessons import PostgresLessons, keep_learning
+from services.router.adapters.past import RemotePast
 from services.router.adapters.policies import BookWatch, PostgresPolicies
 from services.router.adapters.providers import open_models
 from services.router.adapters.requests import PostgresOutcomes
@@ -40,6 +41,7 @@ from services.router.use_cases.feedback import Learn
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.observe import Observer, SharedConditions
 from services.router.use_cases.repeats import Repeats
+from services.router.use_cases.resimulate import Resimulate
 from services.router.use_cases.route import Router
 from services.router.use_cases.settle import Settlements
 from turnpike.router.v1.router_admin_pb2_grpc import add_RouterAdminServiceServicer_to_server
@@ -134,7 +136,9 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         yield [
             Registration(add_RouterServiceServicer_to_server, RouterServicer(application, learn), keys),
             Registration(
-                add_RouterAdminServiceServicer_to_server, RouterAdminServicer(administer, clock), admins
+                add_RouterAdminServiceServicer_to_server,
+                RouterAdminServicer(administer, Resimulate(router), RemotePast(analytics).pages, clock),
+                admins,
             ),
         ]
 

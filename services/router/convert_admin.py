@@ -13,7 +13,9 @@ from services.kernel.clock import Clock
 from services.kernel.errors import CredentialsMissing, InvalidRequest
 from services.kernel.ids import RequestId
 from services.kernel.pages import page_key, page_rows, page_token
-from services.router.convert_decision import to_pb_timestamp
+from services.router.convert_catalogue import moment
+from services.router.convert_decision import to_pb_candidates, to_pb_timestamp, to_pb_versions
+from services.router.domain import explain
 from services.router.domain.administered import (
     AliasTarget,
     AuditRecord,
@@ -23,8 +25,12 @@ from services.router.domain.administered import (
     StoredGrant,
     StoredPolicy,
 )
+from services.router.domain.plan import Decision
 from services.router.domain.policy_document import PolicyProblem
 from services.router.use_cases.administer import PolicyWish
+from services.router.use_cases.resimulate import Line
+from turnpike.analytics.v1 import analytics_pb2
+from turnpike.router.v1 import decision_pb2
 from turnpike.router.v1 import router_admin_pb2 as pb
 
 _STATES = {
@@ -167,3 +173,84 @@ def page_of(found: Sequence[Item], fetched: int, key: Callable[[Item], str]) -> 
         return found, ""
     rows = found[: fetched - 1]
     return rows, page_token((key(rows[-1]),))
+
+
+# ---- simulation ------------------------------------------------------------------------------------------------------
+
+STORED_MAX = 1000
+
+
+def from_pb_scope(organisation_id: str, scope: str) -> analytics_pb2.UsageScope:
+    """Whose requests are meant: the organisation's, or a part of it. Raises InvalidRequest."""
+    found = analytics_pb2.UsageScope(organisation_id=organisation_id)
+    kind, _, identity = scope.partition(":")
+    if kind == "team":
+        found.team_id = identity
+    elif kind == "project":
+        found.project_id = identity
+    elif kind not in ("", "organisation"):
+        raise InvalidRequest.of("scope", "is `organisation:…`, `team:…`, `project:…` or empty")
+    return found
+
+
+def from_pb_range(request: pb.SimulatePolicyRequest) -> tuple[datetime, datetime]:
+    """From when until when. Raises InvalidRequest."""
+    for name in ("occurred_from", "occurred_until"):
+        if not request.HasField(name):
+            raise InvalidRequest.of(name, "is required")
+    return moment(request.occurred_from), moment(request.occurred_until)
+
+
+def check_stored(request: pb.DecideStoredRequest, organisation_id: str) -> None:
+    """Raises InvalidRequest for too many decisions, or those of another organisation."""
+    if len(request.decisions) > STORED_MAX:
+        raise InvalidRequest.of("decisions", f"has at most {STORED_MAX} items")
+    for index, decision in enumerate(request.decisions):
+        if decision.principal.organisation_id != organisation_id:
+            raise InvalidRequest.of(f"decisions[{index}].principal.organisation_id", "is another's")
+
+
+def to_pb_line(line: Line) -> pb.SimulationLine:
+    """What would change for one group."""
+    message = pb.SimulationLine(
+        group=line.group,
+        requests=line.requests,
+        moved=line.moved,
+        refused_after=line.refused_after,
+        models_after=line.models_after,
+    )
+    message.cost_before.nanos = line.cost_before_nanos
+    message.cost_after.nanos = line.cost_after_nanos
+    if line.qualities_before:
+        message.quality_before = sum(line.qualities_before) / len(line.qualities_before)
+    if line.qualities_after:
+        message.quality_after = sum(line.qualities_after) / len(line.qualities_after)
+    return message
+
+
+def to_pb_again(stored: decision_pb2.Decision, decision: Decision | None) -> decision_pb2.Decision:
+    """A stored decision made again: who asked what as before, the rest anew. No plan: it would be refused."""
+    message = decision_pb2.Decision(
+        decision_id=stored.decision_id,
+        request_id=stored.request_id,
+        principal=stored.principal,
+        decided_at=stored.decided_at,
+        requested_model=stored.requested_model,
+        features=stored.features,
+        task_belief=stored.task_belief,
+        priority=stored.priority,
+        seed=stored.seed,
+        metadata=stored.metadata,
+        streamed=stored.streamed,
+    )
+    if decision is None:
+        message.reason = "A policy forbids the request itself."
+        return message
+    board = decision.question.board
+    message.plan.extend(board.candidates[planned.index].name for planned in decision.plan)
+    message.reason = explain.reason(decision)
+    message.candidates.extend(to_pb_candidates(decision))
+    message.versions.CopyFrom(to_pb_versions(decision))
+    if decision.plan:
+        message.max_output_tokens = decision.plan[0].output_cap
+    return message

@@ -82,7 +82,7 @@ class Administer:
         self._permit(admin, organisation_id, wish.scope)
         if len(wish.comment) > COMMENT_LENGTH_MAX:
             raise InvalidRequest.of("policy.comment", f"has at most {COMMENT_LENGTH_MAX} characters")
-        _checked(wish.document_yaml)
+        checked(wish.document_yaml)
         async with self._store.changing(change) as changing:
             if changing.answered is not None:
                 return _as(StoredPolicy, changing.answered)
@@ -122,7 +122,7 @@ class Administer:
                 raise NotFound("policy", f"{policy_id}@{version}")
             self._own(admin, before.organisation_id, "policy", policy_id)
             self._permit(admin, before.organisation_id, before.scope)
-            _checked(earlier.document_yaml)  # what was valid may no longer be
+            checked(earlier.document_yaml)  # what was valid may no longer be
             policy = replace(
                 earlier,
                 version=await changing.last_version(policy_id) + 1,
@@ -292,7 +292,8 @@ def _subject(subject: str, field: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _checked(document: str) -> Policy:
+def checked(document: str) -> Policy:
+    """The policy of a document. Raises PolicyInvalid, which names every mistake with its line."""
     policy, problems = read_policy(document)
     if policy is None:
         raise PolicyInvalid(
