@@ -18,6 +18,8 @@ WATCH_S = 0.1
 # changes (a window that ends, an override that begins) is seen.
 HEARTBEAT_S = 1.0
 WATCHED_MAX = 1000
+# After a long look, at many budgets of a busy tree, a watch pauses longer: up to a quarter of a second.
+PAUSE_TIMES = 10
 
 
 class BudgetWatch:
@@ -61,7 +63,8 @@ class BudgetWatch:
             if changed or now_s - spoken_s >= HEARTBEAT_S:
                 spoken_s = now_s
                 yield changed
-            await asyncio.sleep(WATCH_S)
+            took_s = self._clock.monotonic_s() - now_s
+            await asyncio.sleep(min(HEARTBEAT_S / 4, max(WATCH_S, PAUSE_TIMES * took_s)))
 
 
 def _differs(before: Status | None, after: Status) -> bool:
