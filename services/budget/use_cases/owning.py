@@ -423,6 +423,13 @@ class TreeOwner:
         idle = self._checkpointing is None or self._checkpointing.done()
         if tree.sequence >= self._checkpoint_at and idle:
             self._checkpoint_at = tree.sequence + CHECKPOINT_ENTRIES
+            # A head that was written elsewhere cannot be rewritten: VerifyLedger takes it as the one to be met.
+            log.info(
+                "chain head",
+                organisation_id=self._organisation_id,
+                sequence=tree.sequence,
+                hash=tree.head.hex(),
+            )
             save = self._journal.save_checkpoint(claimed, tree.sequence, list(tree.open_sequences()))
             self._checkpointing = asyncio.create_task(_quietly(save))
 
