@@ -1,5 +1,6 @@
 """Takes what applications say of answers and learns from it: the same on every replica, each organisation apart."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class Learn:
         self._book = book
         self._evidence: OrderedDict[str, tuple[Evidence, int]] = OrderedDict()
         self._sequence = -1
+        self._learning = asyncio.Lock()
 
     async def submit(self, feedback_id: str, content_hash: bytes, decision_id: str, verdict: Verdict) -> None:
         """Takes a verdict on a decision's answer. Raises NotFound, InvalidRequest, RequestIdReused."""
@@ -108,6 +110,10 @@ class Learn:
 
     async def catch_up(self) -> None:
         """Learns what was added since, here or elsewhere."""
+        async with self._learning:  # two at once would learn the same twice
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
         last, lessons = await self._lessons.after(self._sequence)
         if not lessons:
             self._sequence = last
