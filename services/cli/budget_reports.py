@@ -1,11 +1,15 @@
 """Commands of `turnpike budget` for prices, alerts and the audit trail."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from services.cli.admin import Access, admin_command, limit_of, show, show_one, stamp, time_of, when
 from services.cli.words import dollars
+from services.local.prices import PRICES_PER_IMPORT
+from services.providers.adapters.catalogue.toml_files import load, shipped
+from services.providers.convert_catalogue import to_pb_price
 from turnpike.budget.v1 import budget_admin_pb2 as pb
 from turnpike.common.v1 import error_pb2
 from turnpike.common.v1.price_pb2 import ModelPrice, PriceTier
@@ -38,6 +42,24 @@ async def prices(access: Access, organisation: str, match: str) -> None:
         ("for", lambda e: e.organisation_id or "all"),
     ]
     show(access, entries, columns)
+
+
+@click.command()
+@click.option("--catalogue", type=click.Path(path_type=Path), help="Folder with catalogue files of your own.")
+@admin_command
+async def import_prices(access: Access, catalogue: Path | None) -> None:
+    """Put the catalogue's list prices in force, where no price is in force yet.
+
+    A new deployment refuses every model until its price is known: run this once, and again after an update.
+    """
+    models = shipped() if catalogue is None else load(catalogue)
+    listed = [to_pb_price(price) for model in models.models() for price in model.prices]
+    added = 0
+    async with access.admin() as api:
+        for first in range(0, len(listed), PRICES_PER_IMPORT):
+            request = pb.ImportPricesRequest(prices=listed[first : first + PRICES_PER_IMPORT])
+            added += (await api.call("ImportPrices", request)).added
+    click.echo(f"{added} prices came into force, {len(listed) - added} were there already.")
 
 
 @click.command()
@@ -129,4 +151,4 @@ async def add_webhook(access: Access, url: str, organisation: str, chain_heads: 
     click.echo(made.signing_secret)
 
 
-REPORT_COMMANDS = (prices, set_price, alerts, audit, add_webhook)
+REPORT_COMMANDS = (prices, import_prices, set_price, alerts, audit, add_webhook)

@@ -99,3 +99,16 @@ async def test_what_goes_wrong_is_said_in_a_line(postgres_dsn: str) -> None:
         )
         assert unclear.exit_code in (1, 2)
         assert "Traceback" not in unclear.output
+
+
+async def test_list_prices_come_into_force_once(postgres_dsn: str) -> None:
+    async with serving_budget(postgres_dsn) as budgets:
+        own = await run(budgets, "budget", "set-price", "openai/gpt-4o", "--input", "9", "--output", "9")
+        assert own.exit_code == 0, own.output
+        first = await run(budgets, "budget", "import-prices")
+        assert first.exit_code == 0, first.output
+        assert not first.stdout.startswith("0 ")
+        again = await run(budgets, "budget", "import-prices")
+        assert again.stdout.startswith("0 prices came into force")
+        listed = await json_of(budgets, "budget", "prices", "--match", "openai/gpt-4o")
+        assert [price["price"]["tiers"][0]["input_nanos_per_million"] for price in listed] == ["9000000000"]
