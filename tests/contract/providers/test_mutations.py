@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
+from services.providers.adapters.registry import vendors
 from services.providers.domain.failure import AttemptError
 from tests.contract.providers.replay.exchange import in_process
 from tests.contract.providers.replay.recording import SUPPORTED, Recording, load
 from tests.support.recordings import FOLDER, WHY_MISSING, available
-
-pytestmark = pytest.mark.skipif(not available(), reason=WHY_MISSING)
 
 MUTATIONS = 150
 SEEDS = range(8)
@@ -85,6 +84,7 @@ def with_mutation(recording: Recording, chosen: random.Random) -> Recording | No
     return Recording(recording.name, data)
 
 
+@pytest.mark.skipif(not available(), reason=WHY_MISSING)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_mutated_answer_is_read_or_refused(seed: int, recordings: list[Recording]) -> None:
     chosen = random.Random(seed)
@@ -103,3 +103,31 @@ def test_a_mutated_answer_is_read_or_refused(seed: int, recordings: list[Recordi
         except Exception as error:
             error.add_note(f"in {recording.name} with {recording.body[:2000]!r}")
             raise
+
+
+STRANGE_BODIES = [
+    b"",
+    b"null",
+    b"[]",
+    b'"text"',
+    b"7",
+    b"<html>502</html>",
+    b"\xff\xfe",
+    b'{"error": null}',
+    b'{"error": [1]}',
+    b'{"error": {"code": null, "message": 7}}',
+    b'{"detail": [{"loc": null, "msg": 1}]}',
+    b'[{"error": {"code": 400}}]',
+    b'{"error": {"details": [null, 7, {"@type": 5}]}}',
+]
+
+
+@pytest.mark.parametrize("body", STRANGE_BODIES)
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 529])
+def test_any_error_body_is_an_error_with_a_class(status: int, body: bytes) -> None:
+    for vendor in vendors().values():
+        for wire_format in vendor.formats.values():
+            failure = wire_format.parse_error(status, {}, body).failure
+            assert failure.reason
+            assert failure.retry
+            assert failure.message

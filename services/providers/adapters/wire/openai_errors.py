@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from services.providers.adapters.wire.body import decode, obj, text
+from services.providers.adapters.wire.body import arr, decode, obj, text
 from services.providers.domain.classify import vendor_error
 from services.providers.domain.failure import AttemptError
 
@@ -68,7 +68,8 @@ def _message(error: Mapping[str, Any]) -> str:
             return said
         if isinstance(said, list):  # FastAPI's validation errors
             parts = [
-                f"{'.'.join(map(str, obj(item).get('loc', ())))}: {obj(item).get('msg', '')}" for item in said
+                f"{'.'.join(map(str, arr(obj(item).get('loc'))))}: {obj(item).get('msg', '')}"
+                for item in said
             ]
             return "; ".join(parts)
         if isinstance(said, dict) and isinstance(said.get("message"), str):
