@@ -86,8 +86,6 @@ def replay(
         state.kinds[fields["k"]] = state.kinds.get(fields["k"], 0) + 1
         _apply(state, fields, rolling, lenient, history)
         state.last_sequence = sequence
-        if len(state.problems) >= PROBLEMS_MAX:
-            break
     return state
 
 
@@ -121,7 +119,8 @@ def compare(state: Replay, counters: Iterable[Mapping[str, int]]) -> list[str]:
 
 
 def _wrong(state: Replay, sequence: int, what: str) -> None:
-    state.problems.append(f"entry {sequence}: {what}")
+    if len(state.problems) < PROBLEMS_MAX:
+        state.problems.append(f"entry {sequence}: {what}")
 
 
 def _apply(
@@ -161,14 +160,15 @@ def _apply(
             if min(window.held, window.spent, window.overage) < 0:
                 _wrong(state, sequence, f"makes a figure of window {no} negative")
             if kind in (HOLD, EXTEND) and window.budget not in lenient:
+                # The limit of a rolling window is that of its newest bucket, also where an older hold is extended.
+                limit = state.by_budget[window.budget][-1].limit if window.budget in rolling else window.limit
                 used = _used(state, window, fields["t"], rolling)
-                left = window.limit - used
+                left = limit - used
                 window.least_left = left if window.least_left is None else min(window.least_left, left)
-                if used > window.limit:
+                if used > limit:
                     state.overshoot += 1
-                    _wrong(
-                        state, sequence, f"admits {used} of {window.limit} in window {no} of {window.budget}"
-                    )
+                    what = f"kind {kind} admits {used} of {limit} in window {no} of {window.budget}"
+                    _wrong(state, sequence, what)
             if history:
                 _remember(state, sequence, window.budget, fields["t"], rolling)
     if kind in (HOLD, EXTEND, COMMIT, RELEASE, EXPIRE, CORRECT):
