@@ -105,12 +105,16 @@ def _true(state: Replay, bodies: Mapping[int, Any], line: Mapping[str, Any], cei
     return ""
 
 
+def _sequence(step: tuple[int, int]) -> int:
+    return step[0]
+
+
 def _could_be_refused(state: Replay, line: Mapping[str, Any], ceiling: int) -> str:
     """Whether at some moment between asking and hearing each named budget had no room for it."""
     for budget, left, asked in line["shortfalls"]:
         steps = state.history.get(budget, [])
-        before = [step for sequence, step in steps if sequence <= line["floor"]][-1:]
-        during = [step for sequence, step in steps if line["floor"] < sequence <= ceiling]
-        if not any(step < asked for step in (*before, *during)):
+        first = max(0, bisect.bisect_right(steps, line["floor"], key=_sequence) - 1)
+        last = bisect.bisect_right(steps, ceiling, key=_sequence)
+        if not any(step < asked for _, step in steps[first:last]):
             return f"{budget} had room for {asked} all the time (it was told {left})"
     return ""
