@@ -76,7 +76,7 @@ WORKERS ?= 2
 
 test: $(INSTALLED)  ## What a change must pass: style, types, contracts, and every test that is not slow
 	$(MAKE) --no-print-directory lint types
-	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long and not chaos and not bench"
+	$(PYTEST) -n $(WORKERS) --dist loadscope -m "not long and not chaos and not bench"
 
 test-long: $(INSTALLED)  ## The tests that take minutes each
 	$(PYTEST) -m long

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.databases import Databases, postgres_server, redis_server
+from tests.support.workers import OneWorkerEach
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +39,7 @@ async def redis_url(redis_server_url: str) -> str:
     return redis_server_url
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A module's tests stay on one worker, unless it names a group of its own: what they share is made once."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist asks it
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneWorkerEach:
+    """Spreads modules over workers; see there."""
+    return OneWorkerEach(config, log)

@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.support.stack_process import StackProcess, stack, until
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("local-stack")]  # one whole stack at a time
+pytestmark = pytest.mark.timeout(240)
 GENERATE = "turnpike.router.v1.RouterService/StreamGenerate"
 
 

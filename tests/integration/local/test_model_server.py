@@ -16,7 +16,7 @@ from services.local.weights import KEY_VARIABLE
 from tests.support.stack_process import until
 
 PACE = 20.0
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("local-model")]
+pytestmark = pytest.mark.timeout(120)
 
 
 @contextmanager

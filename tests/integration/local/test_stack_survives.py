@@ -20,7 +20,7 @@ from tests.support.stack_process import StackProcess, remove_clusters, stack, un
 
 PARTS = ("postgres", "redis")
 ONLY = ("--only", "postgres", "--only", "redis")
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("local-stack")]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
