@@ -47,11 +47,12 @@ def organisation(on: Road) -> str:
 
 
 def policy(on: Road, document: str, scope: str = "", **more: Any) -> pb.PutPolicyRequest:
+    """A policy without probes: two in a hundred choices would try a close loser, and these tests ask for the winner."""
     more.setdefault("state", pb.POLICY_STATE_ACTIVE)
     written = pb.Policy(
         organisation_id=organisation(on),
         scope=scope or f"project:{on.tenant.project.project_id}",
-        document_yaml=document,
+        document_yaml=f"{document}\nprobe_share: 0\n",
         **more,
     )
     return pb.PutPolicyRequest(request_id=new_id(), policy=written)

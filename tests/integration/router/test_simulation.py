@@ -90,7 +90,7 @@ async def test_a_simulation_sums_what_would_change(on: Road) -> None:
     prices = [PriceEntry(price(name, *rate), "", 1) for name, rate in rates.items()]
     world.directory.apply(1, Entries(prices=prices))
     resimulate = Resimulate(Router(world, EstimatorBook(CataloguePriors()), SystemClock()))
-    lines, count = await resimulate.lines(pages(), "strategy: capability", "")
+    lines, count = await resimulate.lines(pages(), "strategy: capability\nprobe_share: 0\n", "")
     assert count == 4
     assert (lines[0].requests, lines[0].moved, lines[0].refused_after) == (4, 4, 0)
     assert lines[0].cost_before_nanos == 4 * 700
