@@ -166,6 +166,8 @@ def _fill_estimates(estimates: Estimates, table: CandidateTable, place: int) -> 
         estimates.quality = table.quality[place]
         estimates.quality_low = table.quality_low[place]
         estimates.quality_high = table.quality_high[place]
+        if table.shipped_quality:
+            estimates.shipped_quality = table.shipped_quality[place]
     if not math.isnan(table.cost_nanos[place]):
         estimates.cost.nanos = round(table.cost_nanos[place])
     for duration, seconds in (

@@ -19,6 +19,7 @@ from turnpike.router.v1.router_pb2_grpc import RouterServiceStub
 
 RPC_TIMEOUT_S = 5.0
 TASKS_SHOWN = 3
+MODELS_NAMED = 4
 
 
 @click.command()
@@ -92,6 +93,8 @@ def show_decision(console: Console, decision: decision_pb2.Decision) -> None:
         console.print(f"the policy in shadow would have chosen {decision.shadow_plan_first}")
     console.print()
     console.print(_candidates(decision))
+    for line in _basis(decision):
+        console.print(Text(line, style="dim"), soft_wrap=True)
     if decision.attempts:
         console.print(_attempts(decision))
 
@@ -152,6 +155,27 @@ def _candidates(decision: decision_pb2.Decision) -> Table:
             style="dim" if dropped else "bold" if place == "1" else "",
         )
     return table
+
+
+def _basis(decision: decision_pb2.Decision) -> list[str]:
+    """Where the qualities come from, a line for each different answer."""
+    models: dict[str, list[str]] = {}
+    for candidate in decision.candidates:
+        told = candidate.estimates
+        sources = [source for source in told.quality_sources if source != "outcomes"]
+        if told.prior_outcomes:
+            sets = f" of {', '.join(told.prior_sets)}" if told.prior_sets else ""
+            sources.append(f"{told.prior_outcomes:,} recorded outcomes{sets}")
+        if told.own_outcomes > 0:
+            before = f", {told.shipped_quality:.2f} before" if told.HasField("shipped_quality") else ""
+            sources.append(f"your own outcomes (weighing {told.own_outcomes:.1f}{before})")
+        if sources:
+            models.setdefault(" + ".join(sources), []).append(candidate.model)
+    return [
+        f"quality from {basis}: {', '.join(dict.fromkeys(names[:MODELS_NAMED]))}"
+        + (f" and {len(names) - MODELS_NAMED} more" if len(names) > MODELS_NAMED else "")
+        for basis, names in models.items()
+    ]
 
 
 def _attempts(decision: decision_pb2.Decision) -> Table:

@@ -18,7 +18,7 @@ from services.router.adapters.budget import open_holds
 from services.router.adapters.catalogue import CatalogueWatch, HealthWatch
 from services.router.adapters.decisions import Decisions
 from services.router.adapters.directory import DirectoryWatch, KeyAuthenticator
-from services.router.adapters.learned import open_classifier
+from services.router.adapters.learned import open_classifier, open_prior
 from services.router.adapters.lessons import PostgresLessons, keep_learning
 from services.router.adapters.past import RemotePast
 from services.router.adapters.policies import BookWatch, PostgresPolicies
@@ -27,7 +27,6 @@ from services.router.adapters.requests import PostgresOutcomes
 from services.router.adapters.shared_conditions import AloneConditions, RedisConditions
 from services.router.admin_servicer import RouterAdminServicer
 from services.router.domain.catalogue import Catalogue
-from services.router.domain.estimates import CataloguePriors
 from services.router.domain.learned import EstimatorBook
 from services.router.domain.policy import Policy
 from services.router.domain.world import World
@@ -109,7 +108,7 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
             leases=leases.run(),
         )
 
-        estimators = EstimatorBook(CataloguePriors())
+        estimators = EstimatorBook(open_prior())
         learn = Learn(PostgresLessons(database), decisions, estimators)
         await _in_background(stack, feedback=keep_learning(learn))
         router = Router(world, estimators, clock)

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.router.convert_budget import reason_number, to_pb_principal
 from services.router.domain import explain
 from services.router.domain.conditions import BreakerState
+from services.router.domain.estimates import Basis
 from services.router.domain.features import Features, Priority, Strategy
 from services.router.domain.plan import ENGINE, Decision, extent_of
 from services.router.domain.prices import worst_case
@@ -92,7 +93,9 @@ def _without_candidates(record: DecisionRecord) -> pb.Decision:
 
 def to_pb_candidates(decision: Decision) -> list[pb.Candidate]:
     """The candidates that were looked at, in `_order`."""
-    return [_candidate(decision, index) for index in _order(decision)]
+    question = decision.question
+    bases = question.estimator.basis(question.board, question.belief)
+    return [_candidate(decision, index, bases[index]) for index in _order(decision)]
 
 
 def _fill_table(table: pb.CandidateTable, decision: Decision) -> None:
@@ -124,6 +127,8 @@ def _fill_table(table: pb.CandidateTable, decision: Decision) -> None:
     table.failure_rate.extend(weather.failure_rate[order].tolist())
     table.utility.extend(np.nan_to_num(decision.utility[order], posinf=0.0, neginf=0.0).tolist())
     table.breakers.extend(weather.breaker[order].tolist())
+    if expectation.shipped is not None:
+        table.shipped_quality.extend(expectation.shipped[order].tolist())
     table.worst_case_nanos.extend([planned.worst_case_nanos for planned in decision.plan])
 
 
@@ -140,13 +145,13 @@ def _order(decision: Decision) -> list[int]:
     return order + rest
 
 
-def _candidate(decision: Decision, index: int) -> pb.Candidate:
+def _candidate(decision: Decision, index: int, basis: Basis) -> pb.Candidate:
     question = decision.question
     candidate = question.board.candidates[index]
     message = pb.Candidate(
         model=candidate.name,
         endpoint_id=candidate.endpoint.endpoint_id,
-        estimates=_estimates(decision, index),
+        estimates=_estimates(decision, index, basis),
         utility=_finite(decision.utility[index]),
         breaker=BreakerState(int(question.weather.breaker[index])).spelling,
     )
@@ -160,18 +165,24 @@ def _candidate(decision: Decision, index: int) -> pb.Candidate:
     return message
 
 
-def _estimates(decision: Decision, index: int) -> pb.Estimates:
+def _estimates(decision: Decision, index: int, basis: Basis) -> pb.Estimates:
     expectation = decision.expectation
     message = pb.Estimates(
         time_to_first_token=to_pb_duration(float(decision.ttft_s[index])),
         duration=to_pb_duration(float(decision.duration_s[index])),
         output_tokens=int(expectation.output_tokens[index]),
         failure_rate=float(decision.question.weather.failure_rate[index]),
+        quality_sources=basis.sources,
+        prior_outcomes=basis.prior_outcomes,
+        prior_sets=basis.sets,
+        own_outcomes=basis.outcomes,
     )
     if not math.isnan(expectation.quality[index]):
         message.quality = float(expectation.quality[index])
         message.quality_low = float(expectation.quality_low[index])
         message.quality_high = float(expectation.quality_high[index])
+        if expectation.shipped is not None:
+            message.shipped_quality = float(expectation.shipped[index])
     if not math.isnan(decision.cost_nanos[index]):
         message.cost.nanos = round(float(decision.cost_nanos[index]))
     return message

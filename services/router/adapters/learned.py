@@ -1,19 +1,26 @@
-"""Loads what was learned offline and ships with the router: the classifier of tasks.
+"""Loads what was learned offline and ships with the router: the classifier of tasks and the prior of models' qualities.
 
-Where no file is shipped the belief rests on metadata alone: what the caller declares, or `unknown`.
+Where no classifier is shipped the belief rests on metadata alone: what the caller declares, or `unknown`. Where no prior
+is, qualities are the catalogue's. A file that cannot be read is logged and counts as none.
 """
+
+import hashlib
 
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from services.router.domain.estimates import UNKNOWN_TASK, TaskProbabilities
+from services.router.domain.estimates import UNKNOWN_TASK, CataloguePriors, Estimator, TaskProbabilities
 from services.router.domain.features import Features, Wishes
+from services.router.domain.learning.prior import PriorError, from_bytes
 from services.router.domain.task_belief import ClassifierError, Hints, TaskClassifier
+from services.router.domain.trained import TrainedExpectations
 
 DATA = Path(__file__).parent.parent / "data"
 CLASSIFIER_FILE = "tasks.npz"
+PRIOR_FILE = "prior.npz"
+VERSION_DIGITS = 12  # of the SHA-256 of a prior's content: enough to tell priors apart.
 
 Classify = Callable[[str, str, Features, Wishes], TaskProbabilities]
 
@@ -48,3 +55,25 @@ def open_classifier(folder: Path = DATA) -> Classify:
 def by_declaration(instructions: str, newest: str, features: Features, wishes: Wishes) -> TaskProbabilities:
     """The task that the caller declares, or the unknown."""
     return {wishes.task or UNKNOWN_TASK: 1.0}
+
+
+def open_prior(folder: Path = DATA) -> Estimator:
+    """The shipped prior beside the catalogue's qualities, or those alone."""
+    file = folder / PRIOR_FILE
+    try:
+        return expectations_of(file.read_bytes())
+    except FileNotFoundError:
+        log.info("no prior", file=file.name)
+    except PriorError as error:
+        log.error("prior unusable", file=file.name, why=str(error))
+    return CataloguePriors()
+
+
+def expectations_of(content: bytes) -> TrainedExpectations:
+    """The expectations of a prior's file. Raises PriorError."""
+    return TrainedExpectations(from_bytes(content), version_of(content))
+
+
+def version_of(content: bytes) -> str:
+    """Names a prior by its content."""
+    return hashlib.sha256(content).hexdigest()[:VERSION_DIGITS]

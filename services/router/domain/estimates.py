@@ -1,6 +1,6 @@
 """What is expected of candidates before anybody is called: quality and length of the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,8 @@ class Expectation:
     half_width: Floats
     """Half of the quality's 90 % interval."""
     output_tokens: Floats
+    shipped: Floats | None = None
+    """Quality before the organisation's own outcomes. None: there were none, it is the same."""
 
     @property
     def quality_low(self) -> Floats:
@@ -42,6 +44,20 @@ class Expectation:
     def quality_high(self) -> Floats:
         """Upper ends of the 90 % intervals, not above 1."""
         return np.minimum(self.quality + self.half_width, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Where the expected quality of a candidate comes from, for people who ask."""
+
+    sources: tuple[str, ...] = ()
+    """Such as `catalogue` and `prior 3f2a…`. Empty: nothing is known."""
+    prior_outcomes: int = 0
+    """Outcomes of the prior's training that it rests on."""
+    sets: tuple[str, ...] = ()
+    """Names of the sets that those were recorded in."""
+    outcomes: float = 0.0
+    """The organisation's own outcomes that moved it, as they weigh after forgetting."""
 
 
 class Estimator(Protocol):
@@ -56,6 +72,10 @@ class Estimator(Protocol):
         """What is expected of every candidate."""
         ...
 
+    def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
+        """Where that comes from, per candidate; computed when somebody looks."""
+        ...
+
 
 class CataloguePriors:
     """Expects what the catalogue ships: a quality per task and model, mixed by how likely each task is."""
@@ -67,3 +87,7 @@ class CataloguePriors:
         total = np.array([belief[task] for task in tasks]) @ board.priors(tasks)
         length = float(features.output_tokens_hint or OUTPUT_TOKENS_TYPICAL)
         return Expectation(total, board.filled(PRIOR_HALF_WIDTH), board.filled(length))
+
+    def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
+        known = ~np.isnan(np.array(list(belief.values())) @ board.priors(tuple(belief)))
+        return [Basis(("catalogue",)) if each else Basis() for each in known]

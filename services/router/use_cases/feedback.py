@@ -12,6 +12,7 @@ from services.router.domain.learning.evidence import Evidence, Feedback
 from services.router.domain.task_belief import TASKS
 from services.router.ports import DecisionLog
 from services.router.use_cases.callers import current_caller
+from turnpike.router.v1.decision_pb2 import Estimates
 
 RETRIED_OUTCOME, RETRIED_WEIGHT = 0.2, 0.5
 """That somebody asked again is a weak sign: the first answer may have been fine and the question not."""
@@ -97,7 +98,7 @@ class Learn:
         model = answered[-1].model
         expected = next(
             (
-                candidate.estimates.quality
+                _shipped(candidate.estimates)
                 for candidate in decision.candidates
                 if candidate.model == model and candidate.estimates.HasField("quality")
             ),
@@ -140,3 +141,8 @@ class Learn:
             evidence, outcomes = self._evidence[organisation_id]
             self._book.take(organisation_id, evidence, outcomes)
         self._sequence = last
+
+
+def _shipped(estimates: Estimates) -> float:
+    """What was expected before any outcome was learned from: what outcomes are a surprise against."""
+    return estimates.shipped_quality if estimates.HasField("shipped_quality") else estimates.quality

@@ -46,7 +46,7 @@ async def test_bad_answers_move_the_choice_on_every_replica(on: Road) -> None:
         router_pb2.GetDecisionRequest(decision_id=after.outcome.decision_id, replay=True),
         timeout_s=5,
     )
-    assert found.decision.versions.prior == "catalogue+20"
+    assert found.decision.versions.prior.endswith("+20")
     assert found.identical
     async with replica(on) as other:
         stub = router_pb2_grpc.RouterServiceStub(other.channel)

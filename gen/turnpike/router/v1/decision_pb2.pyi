@@ -296,6 +296,7 @@ class CandidateTable(_message.Message):
     UTILITY_FIELD_NUMBER: _builtins.int
     BREAKERS_FIELD_NUMBER: _builtins.int
     WORST_CASE_NANOS_FIELD_NUMBER: _builtins.int
+    SHIPPED_QUALITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models as "provider/model"."""
@@ -356,6 +357,10 @@ class CandidateTable(_message.Message):
     def worst_case_nanos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Worst cases in nano-USD, of those in the plan; the others have none."""
 
+    @_builtins.property
+    def shipped_quality(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Expected quality before the organisation's own outcomes. Empty: there were none."""
+
     def __init__(
         self,
         *,
@@ -374,10 +379,11 @@ class CandidateTable(_message.Message):
         utility: _abc.Iterable[_builtins.float] | None = ...,
         breakers: _abc.Iterable[_builtins.int] | None = ...,
         worst_case_nanos: _abc.Iterable[_builtins.int] | None = ...,
+        shipped_quality: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakers", b"breakers", "cost_nanos", b"cost_nanos", "duration_s", b"duration_s", "endpoint_ids", b"endpoint_ids", "excluded_by", b"excluded_by", "excluded_reasons", b"excluded_reasons", "failure_rate", b"failure_rate", "models", b"models", "output_tokens", b"output_tokens", "quality", b"quality", "quality_high", b"quality_high", "quality_low", b"quality_low", "time_to_first_token_s", b"time_to_first_token_s", "utility", b"utility", "worst_case_nanos", b"worst_case_nanos"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakers", b"breakers", "cost_nanos", b"cost_nanos", "duration_s", b"duration_s", "endpoint_ids", b"endpoint_ids", "excluded_by", b"excluded_by", "excluded_reasons", b"excluded_reasons", "failure_rate", b"failure_rate", "models", b"models", "output_tokens", b"output_tokens", "quality", b"quality", "quality_high", b"quality_high", "quality_low", b"quality_low", "shipped_quality", b"shipped_quality", "time_to_first_token_s", b"time_to_first_token_s", "utility", b"utility", "worst_case_nanos", b"worst_case_nanos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -589,6 +595,11 @@ class Estimates(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     FAILURE_RATE_FIELD_NUMBER: _builtins.int
+    QUALITY_SOURCES_FIELD_NUMBER: _builtins.int
+    PRIOR_OUTCOMES_FIELD_NUMBER: _builtins.int
+    PRIOR_SETS_FIELD_NUMBER: _builtins.int
+    OWN_OUTCOMES_FIELD_NUMBER: _builtins.int
+    SHIPPED_QUALITY_FIELD_NUMBER: _builtins.int
     quality: _builtins.float
     """Quality, 0 to 1. Absent: unknown, which satisfies no floor."""
     quality_low: _builtins.float
@@ -599,6 +610,12 @@ class Estimates(_message.Message):
     """Expected output tokens."""
     failure_rate: _builtins.float
     """Share of attempts that fail, 0 to 1."""
+    prior_outcomes: _builtins.int
+    """Outcomes of the prior's training that the quality rests on. 0: none."""
+    own_outcomes: _builtins.float
+    """The organisation's own outcomes that moved it, as they weigh after forgetting. 0: none."""
+    shipped_quality: _builtins.float
+    """Quality before those. Absent: unknown, or there were none."""
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
         """Expected cost."""
@@ -611,6 +628,16 @@ class Estimates(_message.Message):
     def duration(self) -> _duration_pb2.Duration:
         """Expected time to the end."""
 
+    @_builtins.property
+    def quality_sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the quality comes from: "catalogue", "prior" with its version, "outcomes"; several were weighed by how sure they
+        are. Empty: nothing is known, or the decision comes from the analytics service, which keeps the versions alone.
+        """
+
+    @_builtins.property
+    def prior_sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the sets that those were recorded in."""
+
     def __init__(
         self,
         *,
@@ -622,10 +649,15 @@ class Estimates(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         output_tokens: _builtins.int = ...,
         failure_rate: _builtins.float | None = ...,
+        quality_sources: _abc.Iterable[_builtins.str] | None = ...,
+        prior_outcomes: _builtins.int = ...,
+        prior_sets: _abc.Iterable[_builtins.str] | None = ...,
+        own_outcomes: _builtins.float = ...,
+        shipped_quality: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate", "_quality", b"_quality", "_quality_high", b"_quality_high", "_quality_low", b"_quality_low", "cost", b"cost", "duration", b"duration", "failure_rate", b"failure_rate", "quality", b"quality", "quality_high", b"quality_high", "quality_low", b"quality_low", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate", "_quality", b"_quality", "_quality_high", b"_quality_high", "_quality_low", b"_quality_low", "_shipped_quality", b"_shipped_quality", "cost", b"cost", "duration", b"duration", "failure_rate", b"failure_rate", "quality", b"quality", "quality_high", b"quality_high", "quality_low", b"quality_low", "shipped_quality", b"shipped_quality", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate", "_quality", b"_quality", "_quality_high", b"_quality_high", "_quality_low", b"_quality_low", "cost", b"cost", "duration", b"duration", "failure_rate", b"failure_rate", "output_tokens", b"output_tokens", "quality", b"quality", "quality_high", b"quality_high", "quality_low", b"quality_low", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate", "_quality", b"_quality", "_quality_high", b"_quality_high", "_quality_low", b"_quality_low", "_shipped_quality", b"_shipped_quality", "cost", b"cost", "duration", b"duration", "failure_rate", b"failure_rate", "output_tokens", b"output_tokens", "own_outcomes", b"own_outcomes", "prior_outcomes", b"prior_outcomes", "prior_sets", b"prior_sets", "quality", b"quality", "quality_high", b"quality_high", "quality_low", b"quality_low", "quality_sources", b"quality_sources", "shipped_quality", b"shipped_quality", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__failure_rate: _TypeAlias = _typing.Literal["failure_rate"]  # noqa: Y015
     _WhichOneofArgType__failure_rate: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate"]  # noqa: Y015
@@ -635,6 +667,8 @@ class Estimates(_message.Message):
     _WhichOneofArgType__quality_high: _TypeAlias = _typing.Literal["_quality_high", b"_quality_high"]  # noqa: Y015
     _WhichOneofReturnType__quality_low: _TypeAlias = _typing.Literal["quality_low"]  # noqa: Y015
     _WhichOneofArgType__quality_low: _TypeAlias = _typing.Literal["_quality_low", b"_quality_low"]  # noqa: Y015
+    _WhichOneofReturnType__shipped_quality: _TypeAlias = _typing.Literal["shipped_quality"]  # noqa: Y015
+    _WhichOneofArgType__shipped_quality: _TypeAlias = _typing.Literal["_shipped_quality", b"_shipped_quality"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__failure_rate) -> _WhichOneofReturnType__failure_rate | None: ...
     @_typing.overload
@@ -643,6 +677,8 @@ class Estimates(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_high) -> _WhichOneofReturnType__quality_high | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_low) -> _WhichOneofReturnType__quality_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shipped_quality) -> _WhichOneofReturnType__shipped_quality | None: ...
 
 Global___Estimates: _TypeAlias = Estimates  # noqa: Y015
 

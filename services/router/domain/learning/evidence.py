@@ -32,7 +32,8 @@ BELIEF_MIN = 0.02  # a task believed less than this learns nothing from an outco
 class Feedback:
     """What became of one answer.
 
-    belief: the request's task belief.  expected: the quality estimated when it was decided, evidence included or not.
+    belief: the request's task belief.  prior_quality: what was expected before any evidence: a surprise against an
+    expectation that had learned already would teach less than half of a change.
     outcome: 0..1, as a rating, an edit, a retry or a validator tells.  weight: 1 is a verdict, less is a weak sign.
     """
 
@@ -103,6 +104,15 @@ class Evidence:
                 shares @ (OUTCOME_VARIANCE / weights) + (1 - total) * OUTCOME_VARIANCE / PRIOR_OUTCOMES
             )
         return mean, np.sqrt(variance)
+
+    def weights(self, task: str, models: Sequence[str]) -> FloatArray:
+        """How much the outcomes of a task weigh per model, after forgetting; 0 where there were none."""
+        row = self.tasks.index(task) if task in self.tasks else self.tasks.index(UNKNOWN)
+        found = np.zeros(len(models))
+        for at, model in enumerate(models):
+            if (column := self._columns.get(model)) is not None:
+                found[at] = self._weight[row, column]
+        return found
 
     def copy(self) -> "Evidence":
         """A snapshot that later outcomes do not change: what decisions are made on and replayed from."""

@@ -19,6 +19,10 @@ _IDLE_WORDS = frozenset(
     "instruct chat it latest preview exp hf meta free base model default eu us".split()  # noqa: SIM905
     + "v0 v1 001 002 003".split()  # noqa: SIM905
 )
+_VENDORS = frozenset("anthropic amazon google meta mistralai nvidia openai".split())  # noqa: SIM905
+_SERVING_WORDS = frozenset("instant versatile turbo tput fp8 awq".split())  # noqa: SIM905
+_CALENDAR_DATE = re.compile(r"[-_@](20\d\d-?\d\d-?\d\d|\d{4})(?=$|-)")
+_REVISION = re.compile(r"-v\d+(:\d+)?$")
 _SIZE_WORDS = {
     "nano": 3.0,
     "tiny": 1.0,
@@ -57,6 +61,39 @@ def size(model: str) -> float | None:
         return float(told[1] or 1) * float(told[2])
     suggested = [_SIZE_WORDS[word] for word in words(model) if word in _SIZE_WORDS]
     return min(suggested) if suggested else None
+
+
+Identity = tuple[frozenset[str], tuple[str, ...], str]
+
+
+@lru_cache(maxsize=4_096)
+def identity(model: str) -> Identity:
+    """What a name says of which model it is: its words, its numbers in order, and the date of its version.
+
+    Vendors' prefixes and words that say how a model is served are left out. A word such as `turbo` is one of them only
+    beside a size (`Llama-3.3-70B-Instruct-Turbo`); elsewhere it names another model (`gpt-4-turbo`).
+    """
+    name = model.rsplit("/", 1)[-1].lower()
+    name = _REVISION.sub("", name)
+    dated = _CALENDAR_DATE.search(name)
+    name = _CALENDAR_DATE.sub("", name)
+    found = [word for word in re.split(r"[^a-z0-9]+", name) if word]
+    idle = _IDLE_WORDS | _VENDORS
+    if _SIZE.search(name):
+        idle = idle | _SERVING_WORDS
+    telling = [word for word in found if word not in idle] or found
+    numbers = tuple(word for word in telling if word[0].isdigit())
+    return frozenset(word for word in telling if not word[0].isdigit()), numbers, dated[1] if dated else ""
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names mean the same model, wherever it is served: another version or size is another model."""
+    (words_one, numbers_one, date_one), (words_other, numbers_other, date_other) = (
+        identity(one),
+        identity(other),
+    )
+    same_version = not date_one or not date_other or date_one == date_other
+    return words_one == words_other and numbers_one == numbers_other and same_version
 
 
 def likeness(one: str, other: str) -> float:
