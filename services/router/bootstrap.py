@@ -25,6 +25,7 @@ from services.router.adapters.policies import BookWatch, PostgresPolicies
 from services.router.adapters.providers import open_models
 from services.router.adapters.requests import PostgresOutcomes
 from services.router.adapters.shared_conditions import AloneConditions, RedisConditions
+from services.router.adapters.vectors import RemoteVectorModels
 from services.router.admin_servicer import RouterAdminServicer
 from services.router.domain.catalogue import Catalogue
 from services.router.domain.learned import EstimatorBook
@@ -112,7 +113,17 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         learn = Learn(PostgresLessons(database), decisions, estimators)
         await _in_background(stack, feedback=keep_learning(learn))
         router = Router(world, estimators, clock)
-        tools = Tools(router, holds, models, settlements, leases, decisions, observer, clock)
+        tools = Tools(
+            router,
+            holds,
+            models,
+            settlements,
+            leases,
+            decisions,
+            observer,
+            clock,
+            RemoteVectorModels(providers),
+        )
         outcomes = PostgresOutcomes(database, settings.answers_key)
         await _in_background(stack, outcomes=outcomes.run())
         repeats = Repeats(outcomes, holds, clock)

@@ -26,8 +26,9 @@ from services.router.domain.administered import (
     StoredPolicy,
 )
 from services.router.domain.plan import Decision
-from services.router.domain.policy_document import PolicyProblem
+from services.router.domain.policy_fields import PolicyProblem
 from services.router.use_cases.administer import PolicyWish
+from services.router.use_cases.promote import Finding
 from services.router.use_cases.resimulate import Line
 from turnpike.analytics.v1 import analytics_pb2
 from turnpike.router.v1 import decision_pb2
@@ -254,3 +255,23 @@ def to_pb_again(stored: decision_pb2.Decision, decision: Decision | None) -> dec
     if decision.plan:
         message.max_output_tokens = decision.plan[0].output_cap
     return message
+
+
+def asked_version(request: pb.PromotePriorRequest) -> str:
+    """The version that is to be put in force again; empty: a file is brought. Raises InvalidRequest."""
+    if bool(request.prior) == bool(request.prior_version):
+        raise InvalidRequest.of("prior", "or prior_version is to be given, one of both")
+    if request.prior_version and request.dry_run:
+        raise InvalidRequest.of("dry_run", "is for files: an earlier version is not checked again")
+    return request.prior_version
+
+
+def to_pb_finding(finding: Finding) -> pb.PromotePriorResponse:
+    """What became of a promotion."""
+    return pb.PromotePriorResponse(
+        promoted=finding.promoted,
+        findings=finding.findings,
+        prior_version=finding.in_force,
+        checked_version=finding.checked,
+        passed=finding.passed,
+    )

@@ -113,7 +113,7 @@ def to_pb_outcome(run: Run, finished: Finished) -> pb.Outcome:
     """What the answer took."""
     record = run.record
     assert record is not None
-    answered = record.attempts[-1]
+    answered = finished.attempt
     outcome = pb.Outcome(
         request_id=record.request_id,
         decision_id=record.decision_id,

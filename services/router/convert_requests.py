@@ -44,15 +44,9 @@ _NO_WISHES = router_pb2.RoutingPreferences()
 
 def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> Request:
     """The request, checked and measured. Raises InvalidRequest, which names every field that is wrong."""
-    faults = _Faults()
+    faults = Faults()
     request_id = RequestId(request.request_id) if request.request_id else RequestId.new()
-    if request.request_id:
-        faults.parsed("request_id", RequestId.parse, request.request_id)
-    if request.user:
-        faults.parsed("user", UserPseudonym.parse, request.user)
-    if len(request.model) > MODEL_LENGTH_MAX:
-        faults.add("model", f"has at most {MODEL_LENGTH_MAX} characters")
-    _check_metadata(request.metadata, faults)
+    check_identity(request, faults)
     _check_input(request.input, faults)
     if request.HasField("routing"):
         wishes = _wishes(request.model, request.routing, faults)
@@ -72,13 +66,13 @@ def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> 
         instructions=sample.system,
         newest=sample.newest,
         exact_bounds=lambda tokenizers: input_bounds(request.input, tokenizers),
-        cache_key=lambda: _hash(
+        cache_key=lambda: hash_of(
             b"stream" if streamed else b"unary",
             request.model.encode(),
             request.input.SerializeToString(deterministic=True),
             request.routing.SerializeToString(deterministic=True),
         ),
-        content_hash=lambda: _hash(
+        content_hash=lambda: hash_of(
             b"stream" if streamed else b"unary", request.SerializeToString(deterministic=True)
         ),
     )
@@ -89,7 +83,7 @@ COMMENT_LENGTH_MAX = 500
 
 def from_pb_feedback(request: router_pb2.SubmitFeedbackRequest) -> tuple[Verdict, bytes]:
     """The verdict, and the hash of its content. Raises InvalidRequest."""
-    faults = _Faults()
+    faults = Faults()
     faults.parsed("feedback_id", RequestId.parse, request.feedback_id)
     if not request.decision_id:
         faults.add("decision_id", "is required")
@@ -111,10 +105,11 @@ def from_pb_feedback(request: router_pb2.SubmitFeedbackRequest) -> tuple[Verdict
         verdict = Verdict.validated(request.validated)
     elif not request.retried:
         verdict = Verdict.rating(1.0)
-    return verdict, _hash(request.SerializeToString(deterministic=True))
+    return verdict, hash_of(request.SerializeToString(deterministic=True))
 
 
-def _hash(*parts: bytes) -> bytes:
+def hash_of(*parts: bytes) -> bytes:
+    """A digest of the parts in their order."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
@@ -122,25 +117,41 @@ def _hash(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-class _Faults:
+class Faults:
+    """Everything that is wrong with a request."""
+
     def __init__(self) -> None:
         self._found: list[FieldViolation] = []
 
     def add(self, field: str, description: str) -> None:
+        """A field is wrong."""
         self._found.append(FieldViolation(field, description))
 
     def parsed(self, field: str, parse: "object", text: str) -> None:
+        """A field must be something that `parse` takes."""
         try:
             parse(text)  # type: ignore[operator]
         except ValueError as error:
             self.add(field, str(error))
 
     def raise_if_any(self) -> None:
+        """Raises InvalidRequest with all of them."""
         if self._found:
             raise InvalidRequest(tuple(self._found))
 
 
-def _check_metadata(metadata: "object", faults: _Faults) -> None:
+def check_identity(request: router_pb2.GenerateRequest | router_pb2.EmbedRequest, faults: Faults) -> None:
+    """Checks what every request says of itself: its id, its end user, its model and its names to report by."""
+    if request.request_id:
+        faults.parsed("request_id", RequestId.parse, request.request_id)
+    if request.user:
+        faults.parsed("user", UserPseudonym.parse, request.user)
+    if len(request.model) > MODEL_LENGTH_MAX:
+        faults.add("model", f"has at most {MODEL_LENGTH_MAX} characters")
+    _check_metadata(request.metadata, faults)
+
+
+def _check_metadata(metadata: "object", faults: Faults) -> None:
     items = dict(metadata)  # type: ignore[call-overload]
     if len(items) > METADATA_MAX:
         faults.add("metadata", f"has at most {METADATA_MAX} entries")
@@ -150,7 +161,7 @@ def _check_metadata(metadata: "object", faults: _Faults) -> None:
             return
 
 
-def _check_input(given: content.GenerationInput, faults: _Faults) -> None:
+def _check_input(given: content.GenerationInput, faults: Faults) -> None:
     if not given.messages:
         faults.add("input.messages", "at least one message is required")
     for index, message in enumerate(given.messages):
@@ -188,7 +199,7 @@ _RANGES = (
 )
 
 
-def _wishes(model: str, given: router_pb2.RoutingPreferences, faults: _Faults) -> Wishes:
+def _wishes(model: str, given: router_pb2.RoutingPreferences, faults: Faults) -> Wishes:
     quality_min = given.quality_min if given.HasField("quality_min") else None
     if quality_min is not None and not 0.0 <= quality_min <= 1.0:
         faults.add("routing.quality_min", "is 0 to 1")
@@ -240,7 +251,7 @@ def _wishes(model: str, given: router_pb2.RoutingPreferences, faults: _Faults) -
     )
 
 
-def _seconds(given: router_pb2.RoutingPreferences, field: str, faults: _Faults) -> float | None:
+def _seconds(given: router_pb2.RoutingPreferences, field: str, faults: Faults) -> float | None:
     if not given.HasField(field):  # type: ignore[arg-type]
         return None
     duration: Duration = getattr(given, field)

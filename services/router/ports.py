@@ -197,6 +197,35 @@ class Models(Protocol):
         ...
 
 
+class Texts(Protocol):
+    """Texts on their way to become vectors; keeps what came back, by attempt."""
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The texts."""
+        ...
+
+    @property
+    def dimensions(self) -> int | None:
+        """Length of the vectors. None: the model's own."""
+        ...
+
+    def embedded(self, attempt: int, vectors: Sequence[content_pb2.Embedding]) -> None:
+        """An attempt has brought the vectors."""
+        ...
+
+
+class VectorModels(Protocol):
+    """The providers service, for vectors."""
+
+    def embedding(self, dispatch: Dispatch, texts: Texts) -> AbstractAsyncContextManager[Conversation]:
+        """Begins an attempt for the length of a block; its last event follows when the vectors are with `texts`.
+
+        `dispatch.input` is not looked at. Cancelling leaves the vendor's charge unknown.
+        """
+        ...
+
+
 class Observations(Protocol):
     """Learns from attempts how endpoints fare."""
 

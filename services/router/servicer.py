@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from services.kernel.errors import InvalidRequest, PermissionDenied
 from services.router.convert_decision import to_pb_decision
+from services.router.convert_embed import EmbedForm, from_pb_embed
 from services.router.convert_models import to_pb_models
 from services.router.convert_outcome import StreamForm, UnaryForm
 from services.router.convert_requests import from_pb_feedback, from_pb_generate
@@ -38,6 +39,15 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         async with aclosing(self._application.answer(asked, StreamForm())) as parts:
             async for part in parts:
                 yield part
+
+    async def Embed(self, request: pb.EmbedRequest, context: object) -> pb.EmbedResponse:
+        """Turns texts into vectors."""
+        embedding = from_pb_embed(request)
+        answer = pb.EmbedResponse()
+        async with aclosing(self._application.embed(embedding, EmbedForm(embedding))) as parts:
+            async for part in parts:
+                answer = part
+        return answer
 
     async def PreviewRoute(self, request: pb.PreviewRouteRequest, context: object) -> pb.PreviewRouteResponse:
         """Decides as Generate would, explains, and calls nobody."""

@@ -60,6 +60,8 @@ class Vendor:
     output_rate: int = 4_000_000_000
     can: tuple[str, ...] = ()
     more: str = ""
+    elsewhere: tuple[str, ...] = ()
+    """Base URLs of further endpoints of the same model."""
 
 
 @dataclass
@@ -94,6 +96,12 @@ class Road:
         async with self.router.stream(self.stub.StreamGenerate, asked, timeout_s=timeout_s) as events:
             async for event in events:
                 yield event
+
+    async def embed(self, *texts: str, model: str, **more: Any) -> router_pb2.EmbedResponse:
+        """Asks for the vectors of texts."""
+        timeout_s = more.pop("timeout_s", CALL_S)
+        asked = router_pb2.EmbedRequest(texts=texts, model=model, **more)
+        return await self.router.unary(self.stub.Embed, asked, timeout_s=timeout_s)
 
     async def ledger(self) -> list[ledger_pb2.LedgerEntry]:
         """What the ledger has of the tenant, limits left out."""
@@ -200,8 +208,9 @@ async def _providers(folder: Path, vendors: Mapping[str, Vendor], budget: str) -
         )
     (catalogue / "local.toml").write_text(text)
     endpoints = [
-        {"model": f"local/{name}", "base_url": vendor.base_url, "vendor_model": name}
+        {"model": f"local/{name}", "base_url": base_url, "vendor_model": name}
         for name, vendor in vendors.items()
+        for base_url in (vendor.base_url, *vendor.elsewhere)
     ]
     (folder / "endpoints.json").write_text(json.dumps({"endpoints": endpoints}))
     made = ProvidersSettings(

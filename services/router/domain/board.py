@@ -122,8 +122,12 @@ class Board:
         self.input_rate: Floats = np.array(
             [_rate(tier.input_nanos_per_million if tier else None) for tier in tiers]
         )
+        # Vectors are no output that anybody bills: a price without that rate is whole for a model that makes them.
         self.output_rate: Floats = np.array(
-            [_rate(tier.output_nanos_per_million if tier else None) for tier in tiers]
+            [
+                0.0 if tier and not chat else _rate(tier.output_nanos_per_million if tier else None)
+                for tier, chat in zip(tiers, self.is_chat, strict=True)
+            ]
         )
         self.request_nanos: Floats = np.array([float(tier.request_nanos) if tier else 0.0 for tier in tiers])
         self.tiered: tuple[int, ...] = tuple(

@@ -226,6 +226,8 @@ class Sizes:
 
     input_bound: npt.NDArray[np.int64]
     output_cap: npt.NDArray[np.int64]
+    longest_input: npt.NDArray[np.int64]
+    """What a model's limits apply to: the input, or the longest of the texts to be embedded."""
 
 
 def needs_exclusions(
@@ -252,16 +254,15 @@ def needs_exclusions(
     _mark(
         codes,
         Rule.CONTEXT_INPUT,
-        (sizes.input_bound > board.input_max) | (sizes.input_bound >= board.context_max),
+        (sizes.longest_input > board.input_max) | (sizes.longest_input >= board.context_max),
     )
     if features.output_cap_asked is not None:
         too_long = (board.output_max < sizes.output_cap) | (
-            sizes.input_bound + sizes.output_cap > board.context_max
+            sizes.longest_input + sizes.output_cap > board.context_max
         )
         _mark(codes, Rule.CONTEXT_OUTPUT, too_long)
     if not board.all_priced:
-        unpriced = np.isnan(board.input_rate) if features.kind is ModelKind.EMBEDDING else board.unpriced
-        _mark(codes, Rule.PRICE_UNKNOWN, unpriced)
+        _mark(codes, Rule.PRICE_UNKNOWN, board.unpriced)
     if not weather.all_well:
         # Once its rest is over somebody must try it, or nobody would ever find that it works again.
         _mark(codes, Rule.HEALTH_DOWN, (weather.health == int(Health.DOWN)) & (weather.retry_at_s > now_s))

@@ -60,7 +60,7 @@ def finding(decision: Decision, index: int) -> str:
         return f"It takes at most {model.images_max} pictures, not {features.images}."
     if rule is Rule.CONTEXT_INPUT:
         limit = _smallest(model.input_tokens_max, model.context_tokens_max)
-        return f"Up to {bound} input tokens do not fit into {limit}."
+        return f"Up to {decision.sizes.longest_input[index]} input tokens do not fit into {limit}."
     if rule is Rule.CONTEXT_OUTPUT:
         return (
             f"{cap} output tokens, with up to {bound} of input, do not fit"
@@ -105,6 +105,10 @@ def reason(decision: Decision) -> str:
         return (
             f"{first.name} was tried to keep its measurements fresh; it is close to the best of {eligible}."
         )
+    if question.shares and "/" in question.asked:
+        if first.name == question.asked:
+            return f"{first.name} is what the request names."
+        return f"{first.name} stands in for {question.asked}: the policy says that their vectors are equal."
     if question.shares or (question.rules.strategy is Strategy.WEIGHTED and question.rules.shares):
         return f"{first.name} was drawn by the shares that are set for {question.asked}."
     if eligible == 1:

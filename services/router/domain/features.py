@@ -41,6 +41,9 @@ class Features:
     """Predicted length of the answer. None: by the task's usual one."""
     vendor_files_of: str = ""
     """Provider that holds a file the request names by its id there. Empty: none."""
+    longest_text_bound: int | None = None
+    """Of texts to be embedded: at most so many tokens in the longest one, to which a model's limits apply. None: the
+    input is one."""
     cache_markers: bool = False
     cache_markers_long: bool = False
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from services.kernel.pricing import Extent
 from services.router.domain.board import Board, CandidateFacts, Weather
@@ -62,6 +63,8 @@ class Question:
     """The floor in force: the rules' or the task's, whichever is higher."""
     input_bounds: tuple[int, ...] = ()
     """Exact bounds per tokenizer of the board, where the byte bound is too coarse; empty: the byte bound."""
+    longest_bounds: tuple[int, ...] = ()
+    """The same of the longest text, where texts are to be embedded; empty: as the features say."""
     headroom: tuple[Headroom, ...] = ()
     """Of budgets that refused a plan before this one."""
     pressure: float = 0.0
@@ -199,7 +202,14 @@ def _sizes(question: Question) -> Sizes:
     ):  # A default gives way to what the model has room for; what the caller asked for does not.
         room = np.maximum(board.context_max - bound, 1)
         caps = np.minimum(np.minimum(caps, board.output_max), room)
-    return Sizes(bound, caps)
+    return Sizes(bound, caps, _longest(question, bound))
+
+
+def _longest(question: Question, bound: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    if question.longest_bounds:
+        return np.array(question.longest_bounds, np.int64)[question.board.tokenizer_of]
+    longest = question.features.longest_text_bound
+    return bound if longest is None else np.full(len(bound), longest, np.int64)
 
 
 def _expected_cost(board: Board, features: Features, tokens_out: Floats) -> Floats:

@@ -120,6 +120,8 @@ class Rules:
     cache_ttl_s: float | None = None
     """How long the project's answers are kept for identical requests. None: the project has no cache."""
     continue_on_other_model: bool = False
+    equal_embeddings: tuple[tuple[str, ...], ...] = ()
+    """Groups of models whose vectors are interchangeable: the same model at several vendors."""
 
     def narrowed(self, wishes: Wishes) -> "Rules":
         """These rules under the caller's wishes. What costs more (a hedge, a cascade) is the caller's to ask for."""

@@ -28,7 +28,8 @@ from services.router.domain.administered import (
 )
 from services.router.domain.policy import Policy, Share
 from services.router.domain.policy_book import Alias, PolicyBook, ScopedPolicies
-from services.router.domain.policy_document import PolicyProblem, read_policy
+from services.router.domain.policy_document import read_policy
+from services.router.domain.policy_fields import PolicyProblem
 from services.router.domain.world import World
 from services.router.errors import PolicyInvalid
 
@@ -254,9 +255,9 @@ class Administer:
     ) -> Sequence[AuditRecord]:
         """A page of the audit trail, newest first."""
         admin.require(AdminRole.ORGANISATION_ADMIN)
-        return await self._store.audit(
-            admin.organisation(organisation_id), entity_id, before or AFTER_ALL, rows
-        )
+        if admin.role is not AdminRole.OPERATOR or organisation_id:
+            organisation_id = admin.organisation(organisation_id)
+        return await self._store.audit(organisation_id, entity_id, before or AFTER_ALL, rows)
 
     # ---- who may -----------------------------------------------------------------------------------------------------
 

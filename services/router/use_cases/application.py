@@ -21,6 +21,7 @@ from services.router.records import DecisionRecord
 from services.router.use_cases.asking import Ask, Form, Tools
 from services.router.use_cases.cached import Answers, Kept
 from services.router.use_cases.callers import current_caller, left_s
+from services.router.use_cases.embed import Embedding, EmbeddingModels
 from services.router.use_cases.generate import Run
 from services.router.use_cases.repeats import Repeatable, Repeats
 from services.router.use_cases.route import ExactBounds, Subject
@@ -111,23 +112,43 @@ class Application:
             async for part in parts:
                 yield part
 
-    async def _answered(
-        self, request: Request, subject: Subject, form: Form[Part]
+    def embed(self, embedding: Embedding, form: Form[Part]) -> AsyncGenerator[Part, None]:
+        """The vectors' message: a run's, or that of an identical request before."""
+        subject = embedding.subject(current_caller(embedding.user))
+        ask = Ask(
+            request_id=embedding.request_id,
+            callers_id=embedding.callers_id,
+            subject=subject,
+            input=content_pb2.GenerationInput(),
+            streamed=False,
+            metadata=embedding.metadata,
+            dimensions=_dimensions(embedding.metadata, subject),
+            left_s=left_s(self._deadline_s),
+        )
+        models = EmbeddingModels(self._tools.vectors, embedding)
+        run = Run(with_changes(self._tools, models=models), ask)
+        return self._of_run(run, ask, embedding.content_hash, form)
+
+    def _answered(self, request: Request, subject: Subject, form: Form[Part]) -> AsyncGenerator[Part, None]:
+        ask = self._ask(request, subject)
+        return self._of_run(Run(self._tools, ask), ask, request.content_hash, form)
+
+    async def _of_run(
+        self, run: Run, ask: Ask, content_hash: Callable[[], bytes], form: Form[Part]
     ) -> AsyncGenerator[Part, None]:
-        run = self._run(request, subject)
-        if not request.callers_id:
+        if not ask.callers_id:
             async with aclosing(run.events()) as events:
                 async for event in events:
                     part = form.part_of(run, event)
                     if part is not None:
                         yield part
             return
-        caller = subject.caller
+        caller = ask.caller
         project = self._world.directory.projects.get(caller.project_id)
         repeatable = Repeatable(
             caller.organisation_id,
-            request.request_id,
-            request.content_hash(),
+            ask.request_id,
+            content_hash(),
             project is not None and project.capture_content,
             form,
         )
@@ -170,25 +191,17 @@ class Application:
         self._log.record(record)
         return record
 
-    def _run(self, request: Request, subject: Subject) -> Run:
-        dimensions = dict(request.metadata)
-        if subject.task:
-            dimensions.setdefault("task", subject.task)
-        if request.wishes.route:
-            dimensions.setdefault("route", request.wishes.route)
-        return Run(
-            self._tools,
-            Ask(
-                request_id=request.request_id,
-                callers_id=request.callers_id,
-                subject=subject,
-                input=request.input,
-                streamed=request.streamed,
-                metadata=request.metadata,
-                dimensions=dict(list(dimensions.items())[:DIMENSIONS_MAX]),
-                left_s=left_s(self._deadline_s),
-                vendor_user=subject.caller.user_id,
-            ),
+    def _ask(self, request: Request, subject: Subject) -> Ask:
+        return Ask(
+            request_id=request.request_id,
+            callers_id=request.callers_id,
+            subject=subject,
+            input=request.input,
+            streamed=request.streamed,
+            metadata=request.metadata,
+            dimensions=_dimensions(request.metadata, subject),
+            left_s=left_s(self._deadline_s),
+            vendor_user=subject.caller.user_id,
         )
 
     def preview(self, request: Request) -> DecisionRecord:
@@ -290,6 +303,16 @@ def same(one: Decision, other: Decision) -> bool:
         and one.expectation.quality.tobytes() == other.expectation.quality.tobytes()
         and explain.reason(one) == explain.reason(other)
     )
+
+
+def _dimensions(metadata: dict[str, str], subject: Subject) -> dict[str, str]:
+    """What usage is reported by, beside the principal: the caller's own names, the task and the route."""
+    dimensions = dict(metadata)
+    if subject.task:
+        dimensions.setdefault("task", subject.task)
+    if subject.wishes.route:
+        dimensions.setdefault("route", subject.wishes.route)
+    return dict(list(dimensions.items())[:DIMENSIONS_MAX])
 
 
 DIMENSIONS_MAX = 16

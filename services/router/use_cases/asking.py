@@ -7,8 +7,8 @@ from services.kernel.clock import Clock
 from services.kernel.ids import RequestId
 from services.router.domain.access import Caller
 from services.router.domain.fallback import RetryBudget
-from services.router.ports import DecisionLog, Holds, Models, Observations
-from services.router.records import DecisionRecord
+from services.router.ports import DecisionLog, Holds, Models, Observations, VectorModels
+from services.router.records import AttemptRecord, DecisionRecord
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.route import Router, Subject
 from services.router.use_cases.settle import Settlements
@@ -54,6 +54,7 @@ class Tools:
     log: DecisionLog
     observations: Observations
     clock: Clock
+    vectors: VectorModels
     retries: RetryBudget = field(default_factory=RetryBudget)
 
 
@@ -71,6 +72,8 @@ class Finished:
 
     answer: providers_pb2.AttemptFinished
     output_cap: int
+    attempt: AttemptRecord
+    """The one that answered."""
 
 
 Event = Started | Finished | content_pb2.ChoiceDelta

@@ -95,7 +95,7 @@ class Run:
                     self._done = True
                     if self._ask.streamed and attempt.deltas == 0:
                         yield Started(attempt.record.model, attempt.key.attempt)
-                    yield Finished(ended.finished, attempt.step.planned.output_cap)
+                    yield Finished(ended.finished, attempt.step.planned.output_cap, attempt.record)
                     return
                 step = await self._after_failure(attempt, ended, record, holding)
         except (asyncio.CancelledError, GeneratorExit):

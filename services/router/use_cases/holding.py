@@ -4,6 +4,7 @@ from services.chassis import attributes as names
 from services.chassis import tracing
 from services.kernel.errors import OutcomeUnknown
 from services.router.domain import explain
+from services.router.domain.catalogue import ModelKind
 from services.router.domain.fallback import Next
 from services.router.errors import BudgetRefused
 from services.router.ports import AttemptKey, Free, Grant, HoldTerms, Receipt, Settlement
@@ -26,6 +27,10 @@ DROPPED_EVENTS_MAX = 24
 
 NOT_ASKED_FOR = 1
 """Value of Rule.NOT_ASKED_FOR, which is no news."""
+
+
+_OPERATIONS = {ModelKind.CHAT: "chat", ModelKind.EMBEDDING: "embeddings"}
+"""`gen_ai.operation.name` by what is asked for."""
 
 
 class Holding:
@@ -160,7 +165,7 @@ class Holding:
         return tracing.span(
             f"attempt {attempt.number}",
             {
-                names.GEN_AI_OPERATION: "chat",
+                names.GEN_AI_OPERATION: _OPERATIONS[self._ask.subject.features.kind],
                 names.GEN_AI_PROVIDER: provider,
                 names.GEN_AI_REQUEST_MODEL: model,
                 names.GEN_AI_REQUEST_MAX_TOKENS: output_cap,

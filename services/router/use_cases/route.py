@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from services.kernel.clock import Clock
 from services.kernel.errors import TurnpikeError
-from services.router.domain import explain
+from services.router.domain import explain, vector_space
 from services.router.domain.access import Caller
 from services.router.domain.board import Board
 from services.router.domain.constraints import Headroom
@@ -35,11 +35,16 @@ PRESSURES_KEPT = 100_000
 
 AUTO = ("", "auto")
 NO_DATA_CLASS = ""
+_NO_BOUNDS: tuple[int, ...] = ()
 EXCLUDED_TOLD_MAX = 20
 """Excluded candidates that an error names; the decision has them all."""
 
 ExactBounds = Callable[[tuple[str, ...]], tuple[int, ...]]
 """Upper bounds of the input tokens by these tokenizers; counts when called."""
+
+
+TextBounds = Callable[[str], tuple[int, int]]
+"""Upper bounds by a tokenizer, of all texts together and of the longest one; counts when called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class Subject:
     task: str = ""
     """The task that is taken for granted: declared, or believed beyond doubt. Empty: none."""
     exact_bounds: ExactBounds | None = None
+    text_bounds: TextBounds | None = None
+    """Of texts to be embedded."""
 
 
 class Router:
@@ -75,6 +82,10 @@ class Router:
         rules = self._rules_in_force(policy, wishes, data_class)
         board = world.board(caller.organisation_id, now_s)
         asked, shares = self._asked(board, caller, wishes)
+        bounds, longest = _bounds(board, subject), _NO_BOUNDS
+        if subject.text_bounds is not None:
+            asked, shares = _vector_space(board, rules, wishes, asked, shares)
+            bounds, longest = _bounds_of_texts(board, subject.text_bounds, asked)
         access = world.access(caller)
         return Question(
             board=board,
@@ -88,8 +99,10 @@ class Router:
             asked=wishes.model or "auto",
             shares=shares,
             belief=subject.belief,
-            quality_min=_floor(rules, policy, subject.task),
-            input_bounds=_bounds(board, subject),
+            # Vectors have no quality that a floor could mean; the request names whose it wants.
+            quality_min=_floor(rules, policy, subject.task) if subject.text_bounds is None else None,
+            input_bounds=bounds,
+            longest_bounds=longest,
             pressure=self._pressures.get(caller.key_id, 0.0),
         )
 
@@ -263,3 +276,23 @@ def _bounds(board: Board, subject: Subject) -> tuple[int, ...]:
     if subject.exact_bounds is None or (features.text_bytes <= BYTES_BOUND_IS_ENOUGH and not media):
         return ()
     return subject.exact_bounds(board.tokenizers)
+
+
+def _vector_space(
+    board: Board, rules: Rules, wishes: Wishes, asked: tuple[str, ...], shares: tuple[Share, ...]
+) -> tuple[tuple[str, ...], tuple[Share, ...]]:
+    """The models of the one vector space that the request means; a model that it names goes first."""
+    model = vector_space.meant(board.models, asked, shares)
+    if not model:
+        return asked, ()
+    space = vector_space.space_of(model, rules.equal_embeddings)
+    return space, (Share(model, 1.0),) if wishes.names_a_model and len(space) > 1 else ()
+
+
+def _bounds_of_texts(
+    board: Board, text_bounds: TextBounds, space: tuple[str, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Exact bounds for the tokenizers that the models of the space count with; the others are not looked at."""
+    counting = {board.models[name].tokenizer for name in space if name in board.models}
+    bounds = [text_bounds(name) if name in counting else (0, 0) for name in board.tokenizers]
+    return tuple(total for total, _ in bounds), tuple(longest for _, longest in bounds)
