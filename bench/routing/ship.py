@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from bench.routing.sources import DATA, LICENSED, OUTCOMES, outcomes, training_prompts
-from services.cli.route import write_whole
+from services.cli.prior_files import write_whole
 from services.router.domain.learning.prior import to_bytes
 from services.router.domain.learning.training import train
 from services.router.domain.task_belief.classifier import train_classifier

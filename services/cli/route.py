@@ -1,7 +1,6 @@
-"""`turnpike route`: train a prior from outcomes, predict with it, measure it, promote it."""
+"""`turnpike route`: train a prior from outcomes, predict with it, measure it; `route_promote.py` puts it in force."""
 
 import gzip
-import hashlib
 import json
 import time
 from dataclasses import asdict
@@ -10,19 +9,15 @@ from typing import IO
 
 import click
 
+from services.cli.prior_files import FILE, NEW_FILE, digest, judged_prior, read_prior, write_whole
 from services.cli.route_explain import explain
+from services.cli.route_promote import promote
 from services.cli.route_report import measure, report_text
 from services.cli.rows import read_outcomes, read_questions
 from services.router.domain.learning.estimator import Estimator
 from services.router.domain.learning.outcomes import OutcomeError
 from services.router.domain.learning.prediction import predict as predictions_of
-from services.router.domain.learning.prior import Prior, PriorError, from_bytes, to_bytes
-from services.router.domain.learning.promotion import FLOOR, judge, time_split
-from services.router.domain.learning.training import train as train_prior
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-NEW_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
-VERSION_DIGITS = 12  # of the SHA-256 of the training file: enough to tell priors apart in a decision record.
+from services.router.domain.learning.prior import PriorError, to_bytes
 
 
 @click.group()
@@ -31,6 +26,7 @@ def route() -> None:
 
 
 route.add_command(explain)
+route.add_command(promote)
 
 
 @route.command()
@@ -41,15 +37,18 @@ def train(outcomes: Path, out: Path, seed: int) -> None:
     """Train a prior from recorded outcomes.
 
     OUTCOMES is JSON lines, gzipped or not: {id, prompt, task?, set?, arms: {model: [quality, cost]}}, quality in 0..1,
-    cost in USD or null. The prior holds no prompt.
+    cost in USD or null, in the order things happened. The prior holds no prompt. One that is trained on the earlier
+    rows alone tells whether the quality floor is kept on the later ones, which `turnpike route promote` asks for.
     """
     started = time.monotonic()
     try:
         rows = read_outcomes(outcomes)
-        prior = train_prior(rows, seed=seed, provenance={"version": _digest(outcomes)})
+        prior, verdict = judged_prior(rows, seed=seed, version=digest(outcomes))
         size = write_whole(out, to_bytes(prior))
     except (OutcomeError, PriorError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
+    for reason in verdict.reasons:
+        click.echo(("later rows: " if verdict.promoted else "not to be promoted: ") + reason, err=True)
     click.echo(
         f"{len(rows)} rows, {len(prior.tasks)} tasks, {len(prior.arms.name)} models in their sets: "
         f"{out}, {size:,} bytes, {time.monotonic() - started:.1f} s",
@@ -102,49 +101,7 @@ def evaluate(outcomes: Path, seed: int, rounds: int, undeclared: bool, as_json: 
         click.echo(report_text(measured))
 
 
-@route.command()
-@click.argument("outcomes", type=FILE)
-@click.option("--out", required=True, type=NEW_FILE, help="The prior to write if it may be used.")
-@click.option("--floor", default=FLOOR, show_default=True, type=click.FloatRange(0, 1))
-@click.option("--seed", default=0, show_default=True)
-def promote(outcomes: Path, out: Path, floor: float, seed: int) -> None:
-    """Train a prior and write it only if it keeps the quality floor on later rows.
-
-    OUTCOMES is in the order things happened. A prior trained on the earlier rows is judged on the later ones; if it
-    passes, one trained on all of them is written, else nothing is and the command fails.
-    """
-    try:
-        rows = read_outcomes(outcomes)
-        learn, freeze, later = time_split(rows)
-        verdict = judge(train_prior(learn, seed=seed), freeze, later, floor=floor)
-        for reason in verdict.reasons:
-            click.echo(reason, err=True)
-        if not verdict.promoted:
-            raise click.ClickException(f"not promoted: the floor of {floor:.0%} is not kept on later rows")
-        write_whole(out, to_bytes(train_prior(rows, seed=seed, provenance={"version": _digest(outcomes)})))
-    except (OutcomeError, PriorError, ValueError) as problem:
-        raise click.ClickException(str(problem)) from problem
-    click.echo(f"promoted: {out}", err=True)
-
-
-def read_prior(path: Path) -> Prior:
-    """The prior in a file; PriorError if there is none in it."""
-    return from_bytes(path.read_bytes())
-
-
-def write_whole(path: Path, content: bytes) -> int:
-    """Writes a file whole or not at all; returns its bytes."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
-    return len(content)
-
-
 def _writer(path: Path) -> IO[str]:
     return (
         gzip.open(path, "wt", encoding="utf-8") if path.suffix == ".gz" else path.open("w", encoding="utf-8")
     )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:VERSION_DIGITS]

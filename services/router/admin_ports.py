@@ -12,6 +12,7 @@ from services.router.domain.administered import (
     StoredAlias,
     StoredGrant,
     StoredPolicy,
+    StoredPrior,
 )
 
 
@@ -73,6 +74,34 @@ class Changing(Protocol):
 
     async def delete_alias(self, alias: StoredAlias) -> None:
         """Removes one."""
+        ...
+
+    async def prior_in_force(self) -> str:
+        """The version in force."""
+        ...
+
+    async def prior(self, version: str) -> StoredPrior | None:
+        """One that is or was in force; None if none such was. The shipped one is not among them."""
+        ...
+
+    async def put_prior(self, prior: StoredPrior, content: bytes | None, before: StoredPrior | None) -> None:
+        """Puts a prior in force; `content` None: its file is kept already, or comes with the router."""
+        ...
+
+
+class PriorStore(Protocol):
+    """Where priors are kept. Raises StoreUnavailable; the one in memory then stays in force."""
+
+    def changing(self, change: Change) -> AbstractAsyncContextManager[Changing]:
+        """A change for the length of a block. Raises RequestIdReused if its id was used for another."""
+        ...
+
+    async def prior_version(self) -> str:
+        """The version in force."""
+        ...
+
+    async def prior_content(self, version: str) -> bytes | None:
+        """A prior's file; None: there is none of this version."""
         ...
 
 

@@ -7,6 +7,7 @@ from services.kernel.clock import Clock
 from services.kernel.errors import InvalidRequest
 from services.router.convert_admin import (
     asked_page,
+    asked_version,
     change_of,
     check_stored,
     current_admin,
@@ -19,6 +20,7 @@ from services.router.convert_admin import (
     to_pb_again,
     to_pb_alias,
     to_pb_audit,
+    to_pb_finding,
     to_pb_grant,
     to_pb_line,
     to_pb_policy,
@@ -27,6 +29,7 @@ from services.router.convert_admin import (
 from services.router.convert_stored import from_pb_past
 from services.router.domain.policy_document import read_policy
 from services.router.use_cases.administer import Administer
+from services.router.use_cases.promote import Promote
 from services.router.use_cases.resimulate import Past, Resimulate, permit, read_or_none
 from turnpike.analytics.v1 import analytics_pb2
 from turnpike.router.v1 import router_admin_pb2 as pb
@@ -39,10 +42,11 @@ class RouterAdminServicer(router_admin_pb2_grpc.RouterAdminServiceServicer):
     """What admins call."""
 
     def __init__(
-        self, administer: Administer, resimulate: Resimulate, pages: PastPages, clock: Clock
+        self, administer: Administer, promote: Promote, resimulate: Resimulate, pages: PastPages, clock: Clock
     ) -> None:
         """`pages` gives past decisions of a scope between two moments."""
         self._administer = administer
+        self._promote = promote
         self._resimulate = resimulate
         self._pages = pages
         self._clock = clock
@@ -186,3 +190,13 @@ class RouterAdminServicer(router_admin_pb2_grpc.RouterAdminServiceServicer):
             decision = self._resimulate.decide(from_pb_past(stored), policy)
             response.decisions.append(to_pb_again(stored, decision))
         return response
+
+    async def PromotePrior(self, request: pb.PromotePriorRequest, context: object) -> pb.PromotePriorResponse:
+        """Puts a trained prior in force, or an earlier one again."""
+        admin, change = current_admin(), change_of(request, request.request_id, self._clock)
+        version = asked_version(request)
+        if version:
+            return to_pb_finding(await self._promote.put_back(admin, version, change))
+        if request.dry_run:
+            return to_pb_finding(await self._promote.check(admin, request.prior))
+        return to_pb_finding(await self._promote.promote(admin, request.prior, change))

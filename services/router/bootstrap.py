@@ -18,10 +18,11 @@ from services.router.adapters.budget import open_holds
 from services.router.adapters.catalogue import CatalogueWatch, HealthWatch
 from services.router.adapters.decisions import Decisions
 from services.router.adapters.directory import DirectoryWatch, KeyAuthenticator
-from services.router.adapters.learned import open_classifier, open_prior
+from services.router.adapters.learned import expectations_of, open_classifier, open_prior
 from services.router.adapters.lessons import PostgresLessons, keep_learning
 from services.router.adapters.past import RemotePast
 from services.router.adapters.policies import BookWatch, PostgresPolicies
+from services.router.adapters.priors import PriorWatch
 from services.router.adapters.providers import open_models
 from services.router.adapters.requests import PostgresOutcomes
 from services.router.adapters.shared_conditions import AloneConditions, RedisConditions
@@ -40,6 +41,7 @@ from services.router.use_cases.cached import Answers
 from services.router.use_cases.feedback import Learn
 from services.router.use_cases.leases import Leases
 from services.router.use_cases.observe import Observer, SharedConditions
+from services.router.use_cases.promote import Promote
 from services.router.use_cases.repeats import Repeats
 from services.router.use_cases.resimulate import Resimulate
 from services.router.use_cases.route import Router
@@ -110,8 +112,11 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         )
 
         estimators = EstimatorBook(open_prior())
-        learn = Learn(PostgresLessons(database), decisions, estimators)
-        await _in_background(stack, feedback=keep_learning(learn))
+        lessons = PostgresLessons(database)
+        learn = Learn(lessons, decisions, estimators)
+        priors = PriorWatch(policies, learn.restart)
+        await priors.refresh()
+        await _in_background(stack, feedback=keep_learning(learn), priors=priors.run())
         router = Router(world, estimators, clock)
         tools = Tools(
             router,
@@ -143,11 +148,14 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         keys = KeyAuthenticator(world.directory, clock, fresh=lambda: directory.fresh, ask=directory.ask)
         admins = AdminTokens(look_up_by(budget))
         administer = Administer(policies, world, book.refresh)
+        promote = Promote(policies, lessons, world, clock, expectations_of, priors.refresh)
         yield [
             Registration(add_RouterServiceServicer_to_server, RouterServicer(application, learn), keys),
             Registration(
                 add_RouterAdminServiceServicer_to_server,
-                RouterAdminServicer(administer, Resimulate(router), RemotePast(analytics).pages, clock),
+                RouterAdminServicer(
+                    administer, promote, Resimulate(router), RemotePast(analytics).pages, clock
+                ),
                 admins,
             ),
         ]

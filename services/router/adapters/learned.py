@@ -1,11 +1,10 @@
 """Loads what was learned offline and ships with the router: the classifier of tasks and the prior of models' qualities.
 
-Where no classifier is shipped the belief rests on metadata alone: what the caller declares, or `unknown`. Where no prior
-is, qualities are the catalogue's. A file that cannot be read is logged and counts as none.
+Where no classifier is shipped the belief rests on metadata alone: what the caller declares, or `unknown`. Where no
+prior is, qualities are the catalogue's. A file that cannot be read is logged and counts as none.
 """
 
 import hashlib
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
+import asyncpg
 import structlog
 
 from services.chassis.postgres import Database
@@ -45,23 +46,32 @@ class PostgresLessons:
                 lesson.expected,
                 lesson.verdict.outcome,
                 lesson.verdict.weight,
+                lesson.prior,
             )
 
-    async def after(self, sequence: int) -> tuple[int, Sequence[Lesson]]:
+    async def after(self, sequence: int, prior: str) -> tuple[int, Sequence[Lesson]]:
         queries = self._database.queries
         if sequence < 0:
-            sequence = int(await self._database.fetchval(queries["last_feedback"], REMEMBERED_AT_START))
+            newest = await self._database.fetchval(queries["last_feedback"], REMEMBERED_AT_START, prior)
+            sequence = int(newest)
         lessons: list[Lesson] = []
         while True:
-            rows = await self._database.fetch(queries["feedback_after"], sequence, ROWS_MAX)
-            for row in rows:
-                verdict = Verdict(row["outcome"], row["weight"])
-                belief = json.loads(row["belief"])
-                lessons.append(Lesson(row["organisation_id"], row["model"], belief, row["expected"], verdict))
+            rows = await self._database.fetch(queries["feedback_after"], sequence, ROWS_MAX, prior)
+            lessons += [_lesson(row) for row in rows]
             if rows:
                 sequence = rows[-1]["sequence"]
             if len(rows) < ROWS_MAX:
                 return sequence, lessons
+
+    async def newest(self) -> Sequence[Lesson]:
+        rows = await self._database.fetch(self._database.queries["newest_feedback"], REMEMBERED_AT_START)
+        return [_lesson(row) for row in rows]
+
+
+def _lesson(row: asyncpg.Record) -> Lesson:
+    verdict = Verdict(row["outcome"], row["weight"])
+    belief = json.loads(row["belief"])
+    return Lesson(row["organisation_id"], row["model"], belief, row["expected"], verdict, row["prior"])
 
 
 async def keep_learning(learn: Learn) -> None:

@@ -29,10 +29,14 @@ from services.router.domain.administered import (
     StoredAlias,
     StoredGrant,
     StoredPolicy,
+    StoredPrior,
 )
 
 LOOK_EVERY_S = 0.4
 """A change is in force everywhere within a second: twice this, and the time it takes to load."""
+
+EVERYBODY = ""
+"""Stands for all organisations, in the trail of what concerns them all."""
 
 log = structlog.get_logger()
 
@@ -69,6 +73,13 @@ class PostgresPolicies:
                 [_grant(row) for row in await connection.fetch(queries["load_grants"])],
                 [_alias(row) for row in await connection.fetch(queries["load_aliases"])],
             )
+
+    async def prior_version(self) -> str:
+        return str(await self._database.fetchval(self._database.queries["prior_in_force"]))
+
+    async def prior_content(self, version: str) -> bytes | None:
+        content = await self._database.fetchval(self._database.queries["prior_content"], version)
+        return None if content is None else bytes(content)
 
     async def policies(self, organisation_id: str, after: str, rows: int) -> Sequence[StoredPolicy]:
         return [_policy(row) for row in await self._rows("list_policies", organisation_id, after, rows)]
@@ -183,6 +194,30 @@ class _Transaction:
         await self._connection.execute(self._queries["remove_alias"], alias.organisation_id, alias.alias)
         await self._keep(alias.alias, alias.organisation_id, alias, None)
 
+    async def prior_in_force(self) -> str:
+        return str(await self._connection.fetchval(self._queries["prior_in_force"]))
+
+    async def prior(self, version: str) -> StoredPrior | None:
+        row = await self._connection.fetchrow(self._queries["find_prior"], version)
+        if row is None:
+            return None
+        findings = tuple(json.loads(row["findings"]))
+        return StoredPrior(row["version"], findings, row["promoted_by"], row["promoted_at"])
+
+    async def put_prior(self, prior: StoredPrior, content: bytes | None, before: StoredPrior | None) -> None:
+        if content is not None:
+            findings = json.dumps(prior.findings)
+            await self._connection.execute(
+                self._queries["add_prior"],
+                prior.version,
+                content,
+                findings,
+                prior.promoted_by,
+                prior.promoted_at,
+            )
+        await self._connection.execute(self._queries["put_prior_in_force"], prior.version)
+        await self._keep(prior.version, EVERYBODY, before, prior)
+
     async def _keep(
         self, entity_id: str, organisation_id: str, before: Entity | None, after: Entity | None
     ) -> None:
@@ -240,6 +275,7 @@ _KINDS: Mapping[str, type[Entity]] = {
     "policy": StoredPolicy,
     "grant": StoredGrant,
     "alias": StoredAlias,
+    "prior": StoredPrior,
 }
 
 
@@ -258,8 +294,10 @@ def _plain(value: object) -> object:
 def _entity(answer: str) -> Entity:
     values: dict[str, Any] = json.loads(answer)
     kind = _KINDS[values.pop("kind")]
-    if "created_at" in values:
-        values["created_at"] = datetime.fromisoformat(values["created_at"])
+    for moment in {"created_at", "promoted_at"} & values.keys():
+        values[moment] = datetime.fromisoformat(values[moment])
+    if "findings" in values:
+        values["findings"] = tuple(values["findings"])
     if "state" in values:
         values["state"] = PolicyState(values["state"])
     if "targets" in values:

@@ -78,7 +78,21 @@ class StoredAlias:
     version: int
 
 
-Entity = StoredPolicy | StoredGrant | StoredAlias
+SHIPPED_PRIOR = "shipped"
+"""Version of the prior that comes with the router."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrior:
+    """A prior that is or was in force; its file is kept beside it."""
+
+    version: str
+    findings: tuple[str, ...]
+    promoted_by: str
+    promoted_at: datetime
+
+
+Entity = StoredPolicy | StoredGrant | StoredAlias | StoredPrior
 
 
 @dataclass(frozen=True, slots=True)

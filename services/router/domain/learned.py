@@ -100,5 +100,5 @@ class EstimatorBook:
         self._learned = {**self._learned, organisation_id: learned}
 
     def ship(self, shipped: Estimator) -> None:
-        """Another prior is in force. What was learned was a surprise against the one before and is forgotten with it."""
+        """Another prior is in force; what was a surprise against the one before is forgotten with it."""
         self.shipped, self._learned = shipped, {}

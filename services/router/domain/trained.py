@@ -59,6 +59,7 @@ class TrainedExpectations:
     def __init__(self, prior: Prior, version: str) -> None:
         """`version` names the prior's content."""
         self.prior = prior
+        self.content_version = version
         self.version = f"prior {version}"
         self._abilities = abilities(prior)
         self._scale_variance = float(prior.provenance.get("scale_deviation", SCALE_DEVIATION)) ** 2

@@ -116,6 +116,27 @@ DELETE FROM aliases WHERE organisation_id = $1 AND alias = $2;
 SELECT organisation_id, alias, targets, mirror_model, mirror_permille, version FROM aliases
 WHERE organisation_id = $1 AND alias > $2 ORDER BY alias LIMIT $3;
 
+-- name: prior_in_force
+-- The version in force; what replicas look at twice a second.
+SELECT version FROM prior_in_force;
+
+-- name: find_prior
+-- A prior that was in force before, without its content.
+SELECT version, findings, promoted_by, promoted_at FROM priors WHERE version = $1;
+
+-- name: prior_content
+-- A prior's file.
+SELECT content FROM priors WHERE version = $1;
+
+-- name: add_prior
+-- Keeps a prior; of the same content the first stays.
+INSERT INTO priors (version, content, findings, promoted_by, promoted_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (version) DO NOTHING;
+
+-- name: put_prior_in_force
+-- Puts a prior in force.
+UPDATE prior_in_force SET version = $1;
+
 -- name: list_audit
 -- A page of the audit trail, newest first, before $3; only of entity $2 unless that is empty.
 SELECT audit_id, occurred_at, admin_token_id, method, entity_id, organisation_id, before, after FROM audit_records
@@ -142,18 +163,24 @@ SELECT pg_advisory_xact_lock(hashtext('turnpike.router.feedback'));
 
 -- name: add_feedback
 -- Keeps one verdict; of the same id the first one stands.
-INSERT INTO feedback (organisation_id, feedback_id, content_hash, decision_id, model, belief, expected, outcome, weight)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (organisation_id, feedback_id) DO NOTHING;
+INSERT INTO feedback
+    (organisation_id, feedback_id, content_hash, decision_id, model, belief, expected, outcome, weight, prior)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (organisation_id, feedback_id) DO NOTHING;
 
 -- name: find_feedback
 -- The content of a verdict that was given under an id.
 SELECT content_hash FROM feedback WHERE organisation_id = $1 AND feedback_id = $2;
 
 -- name: last_feedback
--- The sequence before the newest $1 verdicts: where a replica that starts begins to learn.
-SELECT coalesce(min(sequence), 1) - 1 FROM (SELECT sequence FROM feedback ORDER BY sequence DESC LIMIT $1) AS newest;
+-- The sequence before the newest $1 verdicts under prior $2: where a replica that starts begins to learn.
+SELECT coalesce(min(sequence), 1) - 1
+FROM (SELECT sequence FROM feedback WHERE prior = $2 ORDER BY sequence DESC LIMIT $1) AS newest;
 
 -- name: feedback_after
--- Verdicts after a sequence, in order.
-SELECT sequence, organisation_id, model, belief, expected, outcome, weight FROM feedback
-WHERE sequence > $1 ORDER BY sequence LIMIT $2;
+-- Verdicts on answers under prior $3 after a sequence, in order.
+SELECT sequence, organisation_id, model, belief, expected, outcome, weight, prior FROM feedback
+WHERE sequence > $1 AND prior = $3 ORDER BY sequence LIMIT $2;
+
+-- name: newest_feedback
+-- The newest verdicts under any prior: what a new one is held against.
+SELECT organisation_id, model, belief, expected, outcome, weight, prior FROM feedback ORDER BY sequence DESC LIMIT $1;

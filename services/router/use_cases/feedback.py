@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.kernel.errors import InvalidRequest, NotFound
+from services.router.domain.estimates import Estimator
 from services.router.domain.learned import EstimatorBook
 from services.router.domain.learning.evidence import Evidence, Feedback
 from services.router.domain.task_belief import TASKS
@@ -60,7 +61,10 @@ class Lesson:
     model: str
     belief: Mapping[str, float]
     expected: float
+    """Before any outcome was learned from."""
     verdict: Verdict
+    prior: str
+    """Version of what expected it: the lesson is a surprise against that alone."""
 
 
 class Lessons(Protocol):
@@ -70,8 +74,15 @@ class Lessons(Protocol):
         """Keeps a lesson once. Raises RequestIdReused if its id was used for another."""
         ...
 
-    async def after(self, sequence: int) -> tuple[int, Sequence[Lesson]]:
-        """Lessons after a sequence, and the sequence of the last one. Below 0: those worth remembering at a start."""
+    async def after(self, sequence: int, prior: str) -> tuple[int, Sequence[Lesson]]:
+        """Lessons under a prior after a sequence, and the sequence of the last one.
+
+        Below 0: those worth remembering at a start.
+        """
+        ...
+
+    async def newest(self) -> Sequence[Lesson]:
+        """The newest lessons under any prior."""
         ...
 
 
@@ -105,9 +116,18 @@ class Learn:
             verdict.outcome,  # nothing was expected, so nothing is a surprise
         )
         belief = {task.task: task.probability for task in decision.task_belief}
-        lesson = Lesson(caller.organisation_id, model, belief, expected, verdict)
+        prior = decision.versions.prior.partition("+")[0]
+        lesson = Lesson(caller.organisation_id, model, belief, expected, verdict, prior)
         await self._lessons.add(feedback_id, content_hash, decision_id, lesson)
         await self.catch_up()
+
+    async def restart(self, shipped: Estimator) -> None:
+        """Learns anew, against another prior than before; while the store is away decisions are made by it alone."""
+        async with self._learning:
+            self._book.ship(shipped)
+            self._evidence.clear()
+            self._sequence = -1
+            await self._catch_up()
 
     async def catch_up(self) -> None:
         """Learns what was added since, here or elsewhere."""
@@ -115,7 +135,7 @@ class Learn:
             await self._catch_up()
 
     async def _catch_up(self) -> None:
-        last, lessons = await self._lessons.after(self._sequence)
+        last, lessons = await self._lessons.after(self._sequence, self._book.shipped.version)
         if not lessons:
             self._sequence = last
             return

@@ -1131,22 +1131,30 @@ class PromotePriorRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PRIOR_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    PRIOR_VERSION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Same id and content: the same answer; other content: REQUEST_ID_REUSED."""
     prior: _builtins.bytes
-    """The file that `turnpike route train` wrote; at most 2 MB."""
+    """The file that `turnpike route train` wrote; at most 2 MB. It carries what its time split found, and is refused if a
+    floor was missed there or nothing could be judged, and if what was found of answers since is worse than it expects.
+    """
     dry_run: _builtins.bool
     """True to only check."""
+    prior_version: _builtins.str
+    """Instead of a file: the version of one that was in force before, or "shipped" for the one that comes with the router.
+    It is put in force without another check.
+    """
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         prior: _builtins.bytes = ...,
         dry_run: _builtins.bool = ...,
+        prior_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "prior", b"prior", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "prior", b"prior", "prior_version", b"prior_version", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1161,10 +1169,16 @@ class PromotePriorResponse(_message.Message):
     PROMOTED_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
     PRIOR_VERSION_FIELD_NUMBER: _builtins.int
+    CHECKED_VERSION_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
     promoted: _builtins.bool
-    """True if it is in force."""
+    """True if it is in force now. False: it was refused, or only checked."""
     prior_version: _builtins.str
-    """The version in force."""
+    """The version in force: the first digits of the SHA-256 of its file, or "shipped"."""
+    checked_version: _builtins.str
+    """The version of the file that was checked."""
+    passed: _builtins.bool
+    """True if the check found nothing against it."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the check found, for people."""
@@ -1175,10 +1189,12 @@ class PromotePriorResponse(_message.Message):
         promoted: _builtins.bool = ...,
         findings: _abc.Iterable[_builtins.str] | None = ...,
         prior_version: _builtins.str = ...,
+        checked_version: _builtins.str = ...,
+        passed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "prior_version", b"prior_version", "promoted", b"promoted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_version", b"checked_version", "findings", b"findings", "passed", b"passed", "prior_version", b"prior_version", "promoted", b"promoted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1251,7 +1267,7 @@ class ListRouterAuditRecordsRequest(_message.Message):
     page_token: _builtins.str
     """From the last answer. Empty: from the start."""
     organisation_id: _builtins.str
-    """Whose; required for operators."""
+    """Whose. Empty: the caller's own; for operators what concerns all organisations, such as priors."""
     entity_id: _builtins.str
     """Only on this. Empty: all."""
     def __init__(

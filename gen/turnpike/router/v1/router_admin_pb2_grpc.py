@@ -222,7 +222,8 @@ class RouterAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PromotePrior(self, request, context):
-        """PromotePrior puts a trained prior in force, if it keeps the quality floors on a time split.
+        """PromotePrior puts a trained prior in force on every replica, for all organisations, if it keeps the quality floors on a
+        time split, or takes it back by naming an earlier one. For operators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

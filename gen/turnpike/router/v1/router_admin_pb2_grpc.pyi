@@ -64,7 +64,9 @@ class RouterAdminServiceStub:
     DecideStored: _grpc.UnaryUnaryMultiCallable[_router_admin_pb2.DecideStoredRequest, _router_admin_pb2.DecideStoredResponse]
     """DecideStored decides stored requests again under a document: what the simulation of analytics asks."""
     PromotePrior: _grpc.UnaryUnaryMultiCallable[_router_admin_pb2.PromotePriorRequest, _router_admin_pb2.PromotePriorResponse]
-    """PromotePrior puts a trained prior in force, if it keeps the quality floors on a time split."""
+    """PromotePrior puts a trained prior in force on every replica, for all organisations, if it keeps the quality floors on a
+    time split, or takes it back by naming an earlier one. For operators.
+    """
     ListRouterAuditRecords: _grpc.UnaryUnaryMultiCallable[_router_admin_pb2.ListRouterAuditRecordsRequest, _router_admin_pb2.ListRouterAuditRecordsResponse]
     """ListRouterAuditRecords lists what admins changed here, newest first."""
 
@@ -104,7 +106,9 @@ class RouterAdminServiceAsyncStub(RouterAdminServiceStub):
     DecideStored: _aio.UnaryUnaryMultiCallable[_router_admin_pb2.DecideStoredRequest, _router_admin_pb2.DecideStoredResponse]  # type: ignore[assignment]
     """DecideStored decides stored requests again under a document: what the simulation of analytics asks."""
     PromotePrior: _aio.UnaryUnaryMultiCallable[_router_admin_pb2.PromotePriorRequest, _router_admin_pb2.PromotePriorResponse]  # type: ignore[assignment]
-    """PromotePrior puts a trained prior in force, if it keeps the quality floors on a time split."""
+    """PromotePrior puts a trained prior in force on every replica, for all organisations, if it keeps the quality floors on a
+    time split, or takes it back by naming an earlier one. For operators.
+    """
     ListRouterAuditRecords: _aio.UnaryUnaryMultiCallable[_router_admin_pb2.ListRouterAuditRecordsRequest, _router_admin_pb2.ListRouterAuditRecordsResponse]  # type: ignore[assignment]
     """ListRouterAuditRecords lists what admins changed here, newest first."""
 
@@ -216,7 +220,9 @@ class RouterAdminServiceServicer:
         request: _router_admin_pb2.PromotePriorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_admin_pb2.PromotePriorResponse, _abc.Awaitable[_router_admin_pb2.PromotePriorResponse]]:
-        """PromotePrior puts a trained prior in force, if it keeps the quality floors on a time split."""
+        """PromotePrior puts a trained prior in force on every replica, for all organisations, if it keeps the quality floors on a
+        time split, or takes it back by naming an earlier one. For operators.
+        """
 
     def ListRouterAuditRecords(
         self,

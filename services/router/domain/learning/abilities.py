@@ -1,8 +1,8 @@
 """What a prior says of models per natural task, prompts aside: a small table that is laid out once per prior.
 
 Reading each prompt pays in `turnpike route predict`, which has the benchmark's own tasks; a live request has a belief
-over natural tasks, and there prompts explained half a per cent of what sets models apart (ADR 0031). So a decision looks
-tasks up and reads nothing.
+over natural tasks, and there prompts explained half a per cent of what sets models apart (ADR 0031). So a decision
+looks tasks up and reads nothing.
 """
 
 from collections.abc import Iterable, Mapping
