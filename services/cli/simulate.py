@@ -1,9 +1,11 @@
 """`turnpike simulate`: pretends to be vendors, with faults by a scenario, until Ctrl-C."""
 
 import asyncio
+import contextlib
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import click
 import uvloop
@@ -24,7 +26,15 @@ from services.providers.simulator.server import RunningSimulator
     help="TOML or JSON: pace, limits, and when what goes wrong.",
 )
 @click.option("--seed", type=int, help="Another seed than the scenario's.")
-def simulate(port: int, host: str, scenario_path: Path | None, seed: int | None) -> None:
+@click.option(
+    "--log",
+    "log_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that gets each request as a line of JSON: model, fault, outcome, tokens, how the prompt began.",
+)
+def simulate(
+    port: int, host: str, scenario_path: Path | None, seed: int | None, log_path: Path | None
+) -> None:
     """Pretend to be OpenAI, Anthropic, Gemini and Mistral, without a key and without a cent. Ctrl-C stops it.
 
     Point any client at http://HOST:PORT/openai/v1, /anthropic, /gemini or /mistral, with any key. What goes wrong, and
@@ -38,16 +48,20 @@ def simulate(port: int, host: str, scenario_path: Path | None, seed: int | None)
             raise click.ClickException(f"{scenario_path}: {invalid}") from None
     if seed is not None:
         scenario = replace(scenario, seed=seed)
-    uvloop.run(_serve(scenario, host, port))
+    with contextlib.ExitStack() as opened:
+        log = None
+        if log_path is not None:
+            log = opened.enter_context(log_path.open("a", encoding="utf-8", buffering=1))  # line by line
+        uvloop.run(_serve(scenario, host, port, log))
 
 
-async def _serve(scenario: Scenario, host: str, port: int) -> None:
+async def _serve(scenario: Scenario, host: str, port: int, log: TextIO | None) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     try:
-        async with RunningSimulator(scenario, host=host, port=port) as running:
+        async with RunningSimulator(scenario, host=host, port=port, log=log) as running:
             click.echo(f"simulating at {running.url}")
             click.echo(f"  OpenAI     OPENAI_BASE_URL={running.url}/openai/v1")
             click.echo(f"  Anthropic  ANTHROPIC_BASE_URL={running.url}/anthropic")

@@ -15,6 +15,8 @@ from services.providers.simulator.scenario import IN_STREAM, Fault, Script
 WRITE_BYTES_MAX: Final = 1 << 16
 """Tokens that are due together are written at least this often."""
 
+PROMPT_START_MAX: Final = 64
+
 REFUSAL_DELAY_S: Final = 0.002
 _CUT_CHUNK: Final = b'data: {"choices":[{"delta":{"cont\n\n'
 
@@ -31,6 +33,12 @@ class Record:
     outcome: str = "running"
     """`done`, `refused`, `broken` (by a fault) or `cancelled` (by the client)."""
     output_tokens_sent: int = 0
+    number: int = 0
+    """From 1, in the order of arrival; its twelve digits are in the answer's request id."""
+    arrived_at: float = 0.0
+    """Unix seconds."""
+    prompt_start: str = ""
+    """The first PROMPT_START_MAX characters of what was asked: enough to tell test requests apart."""
 
 
 @dataclass(slots=True)

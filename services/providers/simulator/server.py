@@ -7,7 +7,7 @@
 
 In front of each may stand the name of an instance (`/west/openai/v1/…`): rules of the scenario tell instances apart.
 `GET` and `PUT /control/scenario` show and replace the scenario; replacing begins its clock and counters anew.
-`GET /control/requests` tells what was asked and how it went.
+`GET /control/requests` tells what was asked and how it went; a log, where one is given, has every request as a line.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from aiohttp import web
 
@@ -29,7 +29,7 @@ from services.providers.simulator.formats.mistral import MistralSide
 from services.providers.simulator.formats.openai_chat import OpenAIChatSide
 from services.providers.simulator.formats.openai_responses import OpenAIResponsesSide
 from services.providers.simulator.key_limits import KeyLimits
-from services.providers.simulator.performance import Performance, Record, refused
+from services.providers.simulator.performance import PROMPT_START_MAX, Performance, Record, refused
 from services.providers.simulator.scenario import (
     Director,
     Fault,
@@ -52,6 +52,8 @@ class Simulator:
 
     scenario: Scenario = field(default_factory=Scenario)
     clock: Callable[[], float] = time.monotonic
+    log: TextIO | None = None
+    """Gets each request as a line of JSON when it has ended, however it ended."""
     records: deque[Record] = field(default_factory=lambda: deque(maxlen=REQUESTS_REMEMBERED))
     in_flight: int = 0
     _director: Director = field(init=False)
@@ -115,7 +117,7 @@ class Simulator:
         return web.json_response({"scenario": scenario_data(self.scenario)})
 
     async def _show_requests(self, request: web.Request) -> web.Response:
-        shown = [{name: getattr(record, name) for name in Record.__slots__} for record in list(self.records)]
+        shown = [_told(record) for record in list(self.records)]
         totals = dict(self._totals)
         return web.json_response({"in_flight": self.in_flight, "totals": totals, "requests": shown})
 
@@ -125,6 +127,8 @@ class Simulator:
             self.in_flight += 1
             try:
                 return await self._answer(side, request)
+            except ConnectionError:
+                return web.Response()  # there is nobody to read it: aiohttp would log what the scenario wants
             finally:
                 self.in_flight -= 1
 
@@ -156,7 +160,16 @@ class Simulator:
             for choice in range(ask.choices)
         ]
         fault, left = self._admitted(side.vendor, _key(request), ask, replies, script.fault)
-        record = Record(side.vendor, instance, ask.model, ask.stream, fault)
+        record = Record(
+            side.vendor,
+            instance,
+            ask.model,
+            ask.stream,
+            fault,
+            number=number,
+            arrived_at=time.time(),
+            prompt_start=ask.prompt.lstrip()[:PROMPT_START_MAX],
+        )
         self.records.append(record)
         try:
             return await Performance(
@@ -172,6 +185,8 @@ class Simulator:
         finally:
             self._totals[record.outcome] += 1
             self._totals[f"{side.vendor}.{record.outcome}"] += 1
+            if self.log is not None:
+                self.log.write(json.dumps(_told(record), ensure_ascii=False) + "\n")
 
     def _admitted(
         self, vendor: str, key: str, ask: Ask, replies: list[Reply], scripted: Fault
@@ -193,6 +208,10 @@ class Simulator:
         return web.Response(body=json_bytes(answer), content_type="application/json")
 
 
+def _told(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in Record.__slots__}
+
+
 def _key(request: web.Request) -> str:
     for name in ("x-api-key", "x-goog-api-key", "api-key"):
         if request.headers.get(name):
@@ -212,8 +231,15 @@ def _with_message(refusal: Refusal, message: str) -> Refusal:
 class RunningSimulator:
     """A simulator that listens. An async context manager; leaving it closes every connection."""
 
-    def __init__(self, scenario: Scenario | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.simulator = Simulator(scenario or Scenario())
+    def __init__(
+        self,
+        scenario: Scenario | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log: TextIO | None = None,
+    ) -> None:
+        self.simulator = Simulator(scenario or Scenario(), log=log)
         self._host = host
         self._port = port
         self._runner: web.AppRunner | None = None

@@ -1,5 +1,6 @@
 """`turnpike simulate` as a user runs it."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from services.cli.simulate import simulate
 async def test_it_says_where_it_is_answers_and_ends_when_told(tmp_path: Path) -> None:
     scenario = tmp_path / "scenario.toml"
     scenario.write_text('require_key = false\n[answers]\ntext = "Hello there"\n', encoding="utf-8")
-    arguments = ("simulate", "--port", "0", "--scenario", str(scenario))
+    log = tmp_path / "requests.jsonl"
+    arguments = ("simulate", "--port", "0", "--scenario", str(scenario), "--log", str(log))
     with subprocess.Popen(
         (sys.executable, "-m", "services.cli", *arguments), stdout=subprocess.PIPE, text=True
     ) as running:
@@ -29,6 +31,10 @@ async def test_it_says_where_it_is_answers_and_ends_when_told(tmp_path: Path) ->
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=10) == 0
     assert told["candidates"][0]["content"]["parts"] == [{"text": "Hello there"}]
+    (line,) = log.read_text(encoding="utf-8").splitlines()
+    logged = json.loads(line)
+    assert (logged["vendor"], logged["model"], logged["outcome"]) == ("gemini", "m", "done")
+    assert (logged["prompt_start"], logged["number"]) == ("Hi", 1)
 
 
 def test_a_wrong_scenario_is_told_before_anything_listens(tmp_path: Path) -> None:
