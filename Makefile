@@ -100,7 +100,10 @@ bench-adapters: $(INSTALLED)  ## What adapters cost beside the raw HTTP client a
 bench-routing: $(INSTALLED)  ## Routing quality with every control, natural prompts, drift, cost of deciding: BENCH="--quick"
 	$(BIN)/python -m bench.routing $(BENCH)
 
+scenario: $(INSTALLED)  ## Four applications through an outage, a price and a new model, before and after: SCENARIO="--seconds 60"
+	$(BIN)/python -m bench.scenario $(SCENARIO)
+
 bench-budget: $(INSTALLED)  ## Pairs of hold and commit through the budget service: BENCH="--seconds 8"
 	$(BIN)/python -m bench.budget $(BENCH)
 
-.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench bench-adapters bench-routing bench-budget
+.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos bench bench-adapters bench-routing bench-budget scenario
