@@ -14,7 +14,7 @@ import uvloop
 
 from services.kernel.clock import SystemClock
 from services.providers.adapters.credentials import CredentialPool
-from services.providers.adapters.http_client import VendorHttp
+from services.providers.adapters.http.client import VendorHttp
 from services.providers.adapters.registry import format_of, vendor_named
 from services.providers.domain.endpoint import EndpointSpec
 from services.providers.ports import Call, Credential

@@ -23,7 +23,7 @@ from services.providers.adapters.budget import RemoteSettlements
 from services.providers.adapters.catalogue.toml_files import load, shipped
 from services.providers.adapters.credentials import CredentialPool, from_environment
 from services.providers.adapters.endpoints_file import WrittenEndpoints, read_endpoints
-from services.providers.adapters.http_client import VendorHttp, reachable
+from services.providers.adapters.http.client import VendorHttp, reachable
 from services.providers.adapters.registry import format_of, vendor_named, vendors
 from services.providers.adapters.sealing import KeyRing
 from services.providers.admin.servicer import ProviderAdminServicer

@@ -5,7 +5,7 @@ A vendor is three things: how one gets in (`Access`), what one speaks (`WireForm
 (adapters/http), so a wire format can be tested by handing it bytes split anywhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -191,11 +191,19 @@ class Http(Protocol):
     """Sends requests to vendors."""
 
     def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, connect_timeout_s: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        connect_timeout_s: float,
+        leaving: Callable[[], None] = ...,
     ) -> AbstractAsyncContextManager[Exchange]:
         """Sends one; the block has its answer, and leaving it early closes the connection at once.
 
-        Raises AttemptError; its failure says whether certainly nothing was sent.
+        `leaving` is called right before the first byte leaves. Raises AttemptError; its failure says whether certainly
+        nothing was sent.
         """
         ...
 

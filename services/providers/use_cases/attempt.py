@@ -174,11 +174,15 @@ class AttemptRun:
         self._first_token_s = _seconds(self.attempt, "first_token_timeout", spec.timeouts.first_token_s)
         self._idle_s = _seconds(self.attempt, "idle_timeout", spec.timeouts.idle_s)
         scope = asyncio.timeout_at(min(self._ends_at, self._begun + connect_s + self._first_token_s))
-        self._phase, self._sent = "first_token", True
         try:
             async with scope:
                 sending = self._resources.http.send(
-                    request.method, url, request.headers, request.body, connect_timeout_s=connect_s
+                    request.method,
+                    url,
+                    request.headers,
+                    request.body,
+                    connect_timeout_s=connect_s,
+                    leaving=self._leaving,
                 )
                 async with sending as exchange:
                     return await self._answer(exchange, wire_format, scope)
@@ -186,6 +190,9 @@ class AttemptRun:
             if not scope.expired():
                 raise
             return self._late(error)
+
+    def _leaving(self) -> None:
+        self._phase, self._sent = "first_token", True
 
     async def _answer(self, exchange: Exchange, wire_format: WireFormat, scope: asyncio.Timeout) -> Answer:
         limits = rate_limits(exchange.headers)
@@ -280,6 +287,7 @@ class AttemptRun:
         failure = Failure(
             Reason.ERROR_REASON_VENDOR_TIMEOUT,
             {
+                "connect": "No connection to the vendor could be made in time.",
                 "first_token": "The vendor did not begin to answer in time.",
                 "idle": "The vendor fell silent in the middle of its answer.",
                 "total": "The vendor did not finish its answer in time.",

@@ -54,7 +54,12 @@ class Small:
             raise failed(Reason.ERROR_REASON_CREDENTIAL_MISSING, f"No usable credential for {spec.provider}.")
         access = resources.vendor_named(spec.provider).access
         url = access.authorise(request, spec.base_url + request.path, credential.secret if credential else "")
-        refused = False
+        refused = sent = False
+
+        def leaving() -> None:
+            nonlocal sent
+            sent = True
+
         with resources.book.call(spec) as outcome:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
@@ -64,6 +69,7 @@ class Small:
                         request.headers,
                         request.body,
                         connect_timeout_s=spec.timeouts.connect_s,
+                        leaving=leaving,
                     )
                     async with sending as exchange:
                         refused = exchange.status != 200
@@ -78,19 +84,19 @@ class Small:
                     Reason.ERROR_REASON_VENDOR_TIMEOUT, "The vendor did not answer in time.", phase="total"
                 )
                 outcome(late)
-                raise AttemptError(_settled(late, refused=False)) from error
+                raise AttemptError(_settled(late, sent=sent, refused=False)) from error
             except AttemptError as error:
                 if credential is None or not resources.secrets.report(credential, error.failure):
                     outcome(error.failure)
-                _settled(error.failure, refused=refused)
+                _settled(error.failure, sent=sent, refused=refused)
                 raise
             outcome(None)
         return parsed
 
 
-def _settled(failure: Failure, *, refused: bool) -> Failure:
+def _settled(failure: Failure, *, sent: bool, refused: bool) -> Failure:
     progress = Progress(
-        sent=not failure.nothing_sent, answered=False, output_counted=False, vendor_refused=refused
+        sent=sent and not failure.nothing_sent, answered=False, output_counted=False, vendor_refused=refused
     )
     return settle(failure, progress, usage_pb2.Usage())
 

@@ -4,24 +4,19 @@ import asyncio
 import gzip
 import json
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from services.chassis.status import RemoteError
 from tests.support import vendor_faults as faults
 from tests.support.providers import USAGE, Providers, attempt, chat_answer, chat_chunk, endpoint, providers
 from tests.support.raw_vendor import Connection, RawVendor, Request, Script, raw_vendor
+from tests.support.self_signed import self_signed
 from turnpike.common.v1 import error_pb2, usage_pb2
 from turnpike.providers.v1 import providers_pb2 as pb
 
@@ -211,39 +206,12 @@ async def test_the_callers_deadline_ends_a_stream_with_what_it_took(tmp_path: Pa
     assert failed.usage.output_tokens > 10
 
 
-def _self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "vendor.pem"
-    file.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context, file
-
-
 async def whole(request: Request, connection: Connection) -> None:
     await connection.answer(chat_answer())
 
 
 async def test_a_certificate_of_nobody_is_refused_and_costs_nothing(tmp_path: Path) -> None:
-    context, file = _self_signed(tmp_path)
+    context, file = self_signed(tmp_path)
     async with raw_vendor(whole, tls=context) as vendor:
         url = f"https://localhost:{vendor.address.rpartition(':')[2]}"
         async with providers(tmp_path, [endpoint(url)]) as running:

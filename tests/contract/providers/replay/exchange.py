@@ -10,7 +10,7 @@ from itertools import pairwise
 from services.kernel.clock import SystemClock
 from services.providers.adapters.access import Bearer
 from services.providers.adapters.credentials import CredentialPool
-from services.providers.adapters.http_client import VendorHttp
+from services.providers.adapters.http.client import VendorHttp
 from services.providers.domain.endpoint import EndpointSpec
 from services.providers.domain.failure import AttemptError
 from services.providers.domain.profile import ModelProfile
