@@ -186,6 +186,43 @@ class Extent:
                 raise ValueError(f"{name} is not a count between 0 and {TOKENS_MAX}: {count!r}")
 
 
+class WorstCases:
+    """`worst_case_nanos` of requests at one price that differ in size alone: their rates are looked up once."""
+
+    __slots__ = ("_model", "_tiers")
+
+    def __init__(self, price: ModelPrice, like: Extent) -> None:
+        """`like` says what such requests may consist of; its input bound and output cap do not matter."""
+        self._model = price.model
+        self._tiers = tuple(
+            (
+                tier.input_tokens_above,
+                None if tier.input_nanos_per_million is None else max(_input_rates(tier, like)),
+                None if tier.output_nanos_per_million is None else max(_output_rates(tier, like)),
+                None
+                if like.tool_calls_max and tier.tool_call_nanos is None
+                else TOKENS_PER_RATE * _per_piece(price, tier, like.tool_calls_max),
+            )
+            for tier in price.tiers
+        )
+
+    def nanos(self, input_tokens_bound: int, output_tokens: int) -> int:
+        """The worst case for so many tokens, those of all choices together. Raises RateUnknown or MoneyOutOfRange."""
+        worst = 0
+        for above, input_rate, output_rate, millionths in self._tiers:
+            if above and input_tokens_bound <= above:
+                break
+            if input_rate is None and input_tokens_bound:
+                raise RateUnknown(self._model, "input rate")
+            if output_rate is None and output_tokens:
+                raise RateUnknown(self._model, "output rate")
+            if millionths is None:
+                raise RateUnknown(self._model, "price of a server-side tool call")
+            millionths += input_tokens_bound * (input_rate or 0) + output_tokens * (output_rate or 0)
+            worst = max(worst, millionths)
+        return _in_range(divide_up(worst, TOKENS_PER_RATE))
+
+
 def worst_case_nanos(price: ModelPrice, extent: Extent) -> int:
     """What a request costs at most, in nano-USD, rounded up: the amount of its hold.
 
@@ -193,17 +230,9 @@ def worst_case_nanos(price: ModelPrice, extent: Extent) -> int:
     with every input token at the dearest input rate it may have and every output token likewise; so no usage within
     the extent is charged more (tests/property/kernel/test_pricing.py). Raises RateUnknown or MoneyOutOfRange.
     """
-    output_tokens = extent.output_tokens_cap * extent.choices
-    worst = 0
-    for tier in price.tiers:
-        if tier.input_tokens_above and extent.input_tokens_bound <= tier.input_tokens_above:
-            break
-        _main_rates(price, tier, extent.input_tokens_bound, output_tokens, batch=False)
-        millionths = extent.input_tokens_bound * max(_input_rates(tier, extent))
-        millionths += output_tokens * max(_output_rates(tier, extent))
-        millionths += TOKENS_PER_RATE * _per_piece(price, tier, extent.tool_calls_max)
-        worst = max(worst, divide_up(millionths, TOKENS_PER_RATE))
-    return _in_range(worst)
+    return WorstCases(price, extent).nanos(
+        extent.input_tokens_bound, extent.output_tokens_cap * extent.choices
+    )
 
 
 def discounted(price: ModelPrice, discount_ppm: int) -> ModelPrice:

@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.kernel.pricing import ModelPrice
+from services.kernel.pricing import ModelPrice, WorstCases
 from services.router.domain.catalogue import Catalogue, EndpointFacts, ModelFacts, ModelKind
 from services.router.domain.conditions import BreakerState, Conditions
 from services.router.domain.prices import PriceView
+from services.router.domain.utility import Floats, latency_decades
 
-Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 UNLIMITED: Final = 2**62
@@ -101,6 +101,14 @@ class Board:
         self.unpriced: npt.NDArray[np.bool_] = np.isnan(self.input_rate) | np.isnan(self.output_rate)
         self.all_priced = not self.unpriced.any()
         self._lay_out_parameters(models)
+        self.input_room_min: int = int(
+            min(self.input_max.min(initial=UNLIMITED), self.context_max.min(initial=UNLIMITED) - 1)
+        )
+        """What every candidate has room for: a request within it needs no comparison one by one."""
+        self.output_max_min: int = int(self.output_max.min(initial=UNLIMITED))
+        self.context_max_min: int = int(self.context_max.min(initial=UNLIMITED))
+        self.worst_cases: dict[tuple[bool, ...], tuple[WorstCases | None, ...]] = {}
+        """By what requests consist of, as far as it matters for their price; filled by plan.py."""
         self._filled: dict[float, Floats] = {}
         self._priors: dict[tuple[str, ...], Floats] = {}
         self.by_endpoint: Mapping[str, CandidateFacts] = {
@@ -151,6 +159,12 @@ class Board:
             np.int64,
         )
 
+    def each(self, count: int) -> Integers:
+        """A new array with the same count for every candidate."""
+        counts = np.empty(len(self.candidates), np.int64)
+        counts.fill(count)  # np.full takes three times as long for a few dozen
+        return counts
+
     def filled(self, value: float) -> Floats:
         """An array with the same value for every candidate; not to be changed."""
         found = self._filled.get(value)
@@ -191,6 +205,7 @@ class Weather:
         # An attempt that fails costs its time and the next one's: failures count as delay.
         delay = 1.0 + self.failure_rate / np.maximum(1.0 - self.failure_rate, FAILURE_SHARE_MIN)
         self.expected_ttft_s: Floats = self.ttft_s * delay
+        self.ttft_decades: Floats = latency_decades(self.expected_ttft_s)
         self.s_per_token: Floats = 1.0 / np.maximum(self.tokens_per_s, TOKENS_PER_S_MIN)
         self.samples: Floats = np.array([row.speed.samples for row in rows])
         self.all_well: bool = bool(

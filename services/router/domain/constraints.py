@@ -1,13 +1,15 @@
 """Hard constraints: which candidates may not be called at all, each by a named rule with its finding.
 
-Two halves. `standing` holds what does not depend on the single request (access, compliance, lifecycle, what the caller
-and the policy name): worked out once per caller and rules, and remembered. `exclusions` adds what the request needs, as
-array operations. The first rule that applies is the one that is reported. Sentences are written only when somebody
-reads them (explain.py).
+Three parts. `standing` holds what does not depend on the single request (access, compliance, lifecycle, what the caller
+and the policy name): worked out once per caller and rules, and remembered. `Standing.needing` adds what a request of
+some kind needs of a model, and remembers that, too. `exclusions` adds what depends on this request's size and on this
+moment. The first rule that applies is the one that is reported. Sentences are written only when somebody reads them
+(explain.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,13 @@ from services.router.domain.patterns import any_matches
 from services.router.domain.policy import ComplianceRules, Rules
 from services.router.domain.utility import Floats
 
+if TYPE_CHECKING:
+    from services.router.domain.plan import Question
+
 Codes = npt.NDArray[np.int64]
+
+KINDS_KEPT = 256
+"""Kinds of requests per caller and rules whose exclusions are remembered; an application makes a few."""
 
 
 class Rule(IntEnum):
@@ -111,6 +119,26 @@ class Standing:
 
     codes: Codes
     findings: tuple[str, ...]
+    _kinds: dict[object, Codes] = field(default_factory=dict)
+
+    def needing(self, board: Board, features: Features) -> Codes:
+        """These rules and those that what the request consists of adds; an array of the caller's own."""
+        kind = (
+            features.kind,
+            features.needs,
+            features.parameters,
+            features.drops_unsupported,
+            features.reasoning_effort,
+            features.images,
+            features.vendor_files_of,
+        )
+        found = self._kinds.get(kind)
+        if found is None:
+            if len(self._kinds) >= KINDS_KEPT:
+                self._kinds.clear()
+            found = self._kinds[kind] = self.codes.copy()
+            _mark_needs(board, features, found)
+        return found.copy()
 
 
 def standing(board: Board, access: Access, rules: Rules, asked: tuple[str, ...]) -> Standing:
@@ -228,12 +256,33 @@ class Sizes:
     output_cap: npt.NDArray[np.int64]
     longest_input: npt.NDArray[np.int64]
     """What a model's limits apply to: the input, or the longest of the texts to be embedded."""
+    longest_input_max: int
+    """The largest of those bounds."""
 
 
-def needs_exclusions(
-    board: Board, weather: Weather, features: Features, sizes: Sizes, codes: Codes, *, now_s: float
-) -> None:
-    """Marks in `codes` what cannot take this request, or cannot be reached at this moment, in place."""
+def exclusions(question: "Question", sizes: Sizes) -> Codes:
+    """A rule per candidate: those that stand, what it lacks, what is too large for it, whether it can be reached."""
+    board, weather, features = question.board, question.weather, question.features
+    codes = question.standing.needing(board, features)
+    if sizes.longest_input_max > board.input_room_min:
+        too_large = (sizes.longest_input > board.input_max) | (sizes.longest_input >= board.context_max)
+        _mark(codes, Rule.CONTEXT_INPUT, too_large)
+    asked = features.output_cap_asked
+    if asked is not None and (
+        asked > board.output_max_min or sizes.longest_input_max + asked > board.context_max_min
+    ):
+        too_long = (board.output_max < sizes.output_cap) | (
+            sizes.longest_input + sizes.output_cap > board.context_max
+        )
+        _mark(codes, Rule.CONTEXT_OUTPUT, too_long)
+    if not board.all_priced:
+        _mark(codes, Rule.PRICE_UNKNOWN, board.unpriced)
+    if not weather.all_well:
+        _mark_unreachable(weather, codes, question.now_s)
+    return codes
+
+
+def _mark_needs(board: Board, features: Features, codes: Codes) -> None:
     if features.kind is ModelKind.EMBEDDING:
         _mark(codes, Rule.KIND, board.is_chat)
     elif not board.all_chat:
@@ -251,28 +300,17 @@ def needs_exclusions(
         _mark(codes, Rule.REASONING_EFFORT, _without_effort(board, features.reasoning_effort))
     if features.images:
         _mark(codes, Rule.IMAGES, board.images_max < features.images)
+
+
+def _mark_unreachable(weather: Weather, codes: Codes, now_s: float) -> None:
+    # Once its rest is over somebody must try it, or nobody would ever find that it works again.
+    _mark(codes, Rule.HEALTH_DOWN, (weather.health == int(Health.DOWN)) & (weather.retry_at_s > now_s))
     _mark(
         codes,
-        Rule.CONTEXT_INPUT,
-        (sizes.longest_input > board.input_max) | (sizes.longest_input >= board.context_max),
+        Rule.HEALTH_RESTING,
+        (weather.health == int(Health.RESTING)) & ((weather.retry_at_s == 0) | (weather.retry_at_s > now_s)),
     )
-    if features.output_cap_asked is not None:
-        too_long = (board.output_max < sizes.output_cap) | (
-            sizes.longest_input + sizes.output_cap > board.context_max
-        )
-        _mark(codes, Rule.CONTEXT_OUTPUT, too_long)
-    if not board.all_priced:
-        _mark(codes, Rule.PRICE_UNKNOWN, board.unpriced)
-    if not weather.all_well:
-        # Once its rest is over somebody must try it, or nobody would ever find that it works again.
-        _mark(codes, Rule.HEALTH_DOWN, (weather.health == int(Health.DOWN)) & (weather.retry_at_s > now_s))
-        _mark(
-            codes,
-            Rule.HEALTH_RESTING,
-            (weather.health == int(Health.RESTING))
-            & ((weather.retry_at_s == 0) | (weather.retry_at_s > now_s)),
-        )
-        _mark(codes, Rule.BREAKER_OPEN, weather.breaker == int(BreakerState.OPEN))
+    _mark(codes, Rule.BREAKER_OPEN, weather.breaker == int(BreakerState.OPEN))
 
 
 def ceiling_exclusions(

@@ -36,13 +36,13 @@ def ordered(
     question: "Question", codes: "Codes", utility: Floats, cost: Floats, half_width: Floats
 ) -> tuple[list[int], bool, float | None]:
     """The eligible candidates, best first; whether the first is a probe; and with which share it would be first."""
-    eligible = np.flatnonzero(codes == 0)
-    if not len(eligible):
+    # Lists from here on: what follows looks at few of them, one by one.
+    utilities: list[float] = utility.tolist()
+    order = [index for index, code in enumerate(codes.tolist()) if not code]
+    if not order:
         return [], False, None
-    seed = question.seed
-    ranked = eligible[np.argsort(-utility[eligible], kind="stable")]
-    order: list[int] = [int(index) for index in ranked]
-    _break_ties(question.board, order, utility, seed)
+    order.sort(key=utilities.__getitem__, reverse=True)
+    _break_ties(question.board, order, utilities, question.seed)
     if question.avoid:
         candidates = question.board.candidates
         order.sort(key=lambda index: candidates[index].endpoint.endpoint_id in question.avoid)
@@ -54,15 +54,15 @@ def ordered(
     if question.rules.strategy is Strategy.LEARNED and len(order) > 1:
         return _explore(question, codes, order, utility, half_width)
     if question.rules.strategy is not Strategy.PINNED and len(order) > 1 and question.rules.probe_share > 0:
-        return _probe(question, order, utility, cost)
+        return _probe(question, order, utilities, cost)
     return order, False, None
 
 
-def _break_ties(board: Board, order: list[int], utility: Floats, seed: int) -> None:
+def _break_ties(board: Board, order: list[int], utilities: list[float], seed: int) -> None:
     """Shuffles the candidates that are as good as the best by the seed, endpoints' weights counting."""
-    best = float(utility[order[0]])
+    best = utilities[order[0]]
     ties = 1
-    while ties < len(order) and best - float(utility[order[ties]]) <= TIE:
+    while ties < len(order) and best - utilities[order[ties]] <= TIE:
         ties += 1
     if ties == 1:
         return
@@ -104,7 +104,7 @@ def _explore(
 
 
 def _probe(
-    question: "Question", order: list[int], utility: Floats, cost: Floats
+    question: "Question", order: list[int], utilities: list[float], cost: Floats
 ) -> tuple[list[int], bool, float | None]:
     """Now and then another candidate goes first, by how little is known of its speed, so that no loser is forgotten."""
     share = question.rules.probe_share
@@ -114,7 +114,7 @@ def _probe(
     worth = [
         index
         for index in order[1:]
-        if float(utility[best] - utility[index]) <= PROBE_UTILITY_GAP
+        if utilities[best] - utilities[index] <= PROBE_UTILITY_GAP
         and float(cost[index]) <= PROBE_COST_FACTOR * float(cost[best]) + 1_000.0
     ]
     if not worth:

@@ -7,12 +7,10 @@ rules, the features, the belief and the seed. The same question gives the same d
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from services.kernel.pricing import Extent
+from services.kernel.pricing import Extent, RateUnknown, WorstCases
 from services.router.domain.board import Board, CandidateFacts, Weather
 from services.router.domain.constraints import (
     Codes,
@@ -21,20 +19,17 @@ from services.router.domain.constraints import (
     Sizes,
     Standing,
     ceiling_exclusions,
-    needs_exclusions,
+    exclusions,
 )
 from services.router.domain.estimates import NOTHING_KNOWN, Estimator, Expectation, TaskProbabilities
 from services.router.domain.features import Features
 from services.router.domain.ordering import ordered
 from services.router.domain.policy import ATTEMPTS_MAX, Rules, Share
-from services.router.domain.prices import cap_that_fits, worst_case
+from services.router.domain.prices import cap_that_fits
 from services.router.domain.utility import Floats, Weights, utilities, weights_for
 
-ENGINE = "1"
+ENGINE = "2"
 """Version of this module's logic: a replay under another engine is another decision, and says so."""
-
-EXTENTS_KEPT = 1_024
-"""Extents that are remembered: the candidates of one request share theirs, and so do requests of one template."""
 
 PLAN_SPARE = 2
 """Candidates in a plan beyond the attempts allowed: stand-ins for one that is being probed, or is too small."""
@@ -118,8 +113,7 @@ def decide(question: Question) -> Decision:
     """Decides. Never raises for what a request or a policy holds: a plan without candidates is a decision, too."""
     board, weather, rules, features = question.board, question.weather, question.rules, question.features
     sizes = _sizes(question)
-    codes = question.standing.codes.copy()
-    needs_exclusions(board, weather, features, sizes, codes, now_s=question.now_s)
+    codes = exclusions(question, sizes)
 
     expectation = question.estimator.expect(board, question.belief, features)
     tokens_out = np.minimum(expectation.output_tokens, sizes.output_cap)
@@ -129,7 +123,7 @@ def decide(question: Question) -> Decision:
     ceiling_exclusions(rules, question.quality_min, expectation.quality, ttft_s, duration_s, codes)
 
     weights = _under_pressure(weights_for(rules.strategy, rules.priority, rules.weights), question.pressure)
-    utility = utilities(weights, expectation.quality, cost, ttft_s, duration_s)
+    utility = utilities(weights, expectation.quality, cost, weather.ttft_decades, duration_s)
     order, probed, propensity = ordered(question, codes, utility, cost, expectation.half_width)
     plan, lowered, fitting = _plan(question, order, sizes, codes)
     return Decision(
@@ -152,64 +146,63 @@ def decide(question: Question) -> Decision:
 
 def extent_of(features: Features, input_bound: int, output_cap: int) -> Extent:
     """How large the request can become at worst at one candidate."""
-    return _extent(
-        input_bound,
-        output_cap,
-        features.choices,
+    return Extent(
+        input_tokens_bound=input_bound,
+        output_tokens_cap=output_cap,
+        choices=features.choices,
+        # Vendors that cache without being asked bill the writing as plain input; only markers can make it dearer.
+        cache_writes=features.cache_markers,
+        cache_writes_long=features.cache_markers_long,
+        audio_input=features.audios > 0,
+        image_input=features.images > 0 or features.files > 0,
+        audio_output=False,
+    )
+
+
+def _worst_cases(question: Question) -> tuple[WorstCases | None, ...]:
+    """What such requests cost at worst at each candidate; None: it has no price."""
+    features, known = question.features, question.board.worst_cases
+    kind = (
         features.cache_markers,
         features.cache_markers_long,
         features.audios > 0,
         features.images > 0 or features.files > 0,
     )
-
-
-@lru_cache(maxsize=EXTENTS_KEPT)
-def _extent(
-    input_bound: int,
-    output_cap: int,
-    choices: int,
-    cache_writes: bool,
-    cache_writes_long: bool,
-    audio_input: bool,
-    image_input: bool,
-) -> Extent:
-    return Extent(
-        input_tokens_bound=input_bound,
-        output_tokens_cap=output_cap,
-        choices=choices,
-        # Vendors that cache without being asked bill the writing as plain input; only markers can make it dearer.
-        cache_writes=cache_writes,
-        cache_writes_long=cache_writes_long,
-        audio_input=audio_input,
-        image_input=image_input,
-        audio_output=False,
-    )
+    found = known.get(kind)
+    if found is None:
+        like = extent_of(features, 0, 0)
+        found = known[kind] = tuple(
+            None if candidate.price is None else WorstCases(candidate.price, like)
+            for candidate in question.board.candidates
+        )
+    return found
 
 
 def _sizes(question: Question) -> Sizes:
     board, features, rules = question.board, question.features, question.rules
+    bound_max = features.input_tokens_bound
     if question.input_bounds:
         bound = np.array(question.input_bounds, np.int64)[board.tokenizer_of]
+        bound_max = max(question.input_bounds)
     else:
-        bound = np.full(len(board), features.input_tokens_bound, np.int64)
+        bound = board.each(bound_max)
     asked = features.output_cap_asked
     cap = asked if asked is not None else rules.output_tokens_default
     if rules.output_tokens_max is not None:
         cap = min(cap, rules.output_tokens_max)
-    caps = np.full(len(board), cap, np.int64)
-    if (
-        asked is None
-    ):  # A default gives way to what the model has room for; what the caller asked for does not.
+    caps = board.each(cap)
+    # A default gives way to what the model has room for; what the caller asked for does not.
+    if asked is None and (cap > board.output_max_min or bound_max + cap > board.context_max_min):
         room = np.maximum(board.context_max - bound, 1)
         caps = np.minimum(np.minimum(caps, board.output_max), room)
-    return Sizes(bound, caps, _longest(question, bound))
-
-
-def _longest(question: Question, bound: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    longest, longest_max = bound, bound_max
     if question.longest_bounds:
-        return np.array(question.longest_bounds, np.int64)[question.board.tokenizer_of]
-    longest = question.features.longest_text_bound
-    return bound if longest is None else np.full(len(bound), longest, np.int64)
+        longest = np.array(question.longest_bounds, np.int64)[board.tokenizer_of]
+        longest_max = max(question.longest_bounds)
+    elif features.longest_text_bound is not None:
+        longest_max = features.longest_text_bound
+        longest = board.each(longest_max)
+    return Sizes(bound, caps, longest, longest_max)
 
 
 def _expected_cost(board: Board, features: Features, tokens_out: Floats) -> Floats:
@@ -238,65 +231,82 @@ def _under_pressure(weights: Weights, pressure: float) -> Weights:
     )
 
 
+class _Admission:
+    """Admits candidates by their exact worst case: within the cost ceiling and the headroom, and known."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._rooms = question.headroom
+        self._ceiling = question.rules.cost_nanos_max
+        self._choices = question.features.choices
+        self._worst_cases = _worst_cases(question)
+
+    def admit(self, index: int, bound: int, cap: int) -> Planned | Rule:
+        """The candidate with what is to be held for it, or the rule that keeps it out."""
+        worst_cases = self._worst_cases[index]
+        if worst_cases is None:
+            return Rule.PRICE_UNKNOWN
+        try:
+            worst = worst_cases.nanos(bound, cap * self._choices)
+        except RateUnknown:
+            return Rule.PRICE_UNKNOWN
+        if self._ceiling is not None and worst > self._ceiling:
+            return Rule.CEILING_COST
+        if self._rooms:
+            model = self._question.board.candidates[index].model
+            for room in self._rooms:
+                if room.counts(model) and (
+                    (room.nanos is not None and worst > room.nanos)
+                    or (room.tokens is not None and bound + cap * self._choices > room.tokens)
+                ):
+                    return Rule.HEADROOM
+        return Planned(index, cap, worst, bound)
+
+    def cap_fitting(self, index: int, bound: int, cap: int) -> int:
+        """The largest output cap with which the candidate fits the headroom and the cost ceiling; 0: none."""
+        candidate = self._question.board.candidates[index]
+        rooms = [room for room in self._rooms if room.counts(candidate.model)]
+        money = [room.nanos for room in rooms if room.nanos is not None]
+        if self._ceiling is not None:
+            money.append(self._ceiling)
+        for room in rooms:
+            if room.tokens is not None:
+                cap = min(cap, max(0, room.tokens - bound) // self._choices)
+        if cap > 0 and money and candidate.price is not None:
+            cap = cap_that_fits(candidate.price, extent_of(self._question.features, bound, cap), min(money))
+        return cap
+
+
 def _plan(
     question: Question, order: list[int], sizes: Sizes, codes: Codes
 ) -> tuple[tuple[Planned, ...], bool, int | None]:
     """The first candidates of `order` whose exact worst case is within the ceilings and the headroom."""
+    admission = _Admission(question)
+    bounds: list[int] = sizes.input_bound.tolist()
+    caps: list[int] = sizes.output_cap.tolist()
     plan: list[Planned] = []
     too_dear: list[int] = []
     enough = min(ATTEMPTS_MAX, question.rules.attempts_max + PLAN_SPARE)
     for index in order:
         if len(plan) == enough:
             break
-        rule, planned = _admit(question, index, int(sizes.input_bound[index]), int(sizes.output_cap[index]))
-        if planned is not None:
-            plan.append(planned)
+        admitted = admission.admit(index, bounds[index], caps[index])
+        if isinstance(admitted, Planned):
+            plan.append(admitted)
             continue
-        codes[index] = int(rule)
-        if rule in (Rule.HEADROOM, Rule.CEILING_COST):
+        codes[index] = int(admitted)
+        if admitted in (Rule.HEADROOM, Rule.CEILING_COST):
             too_dear.append(index)
     if plan or not too_dear:
         return tuple(plan), False, None
-    fitting = {index: _cap_fitting(question, index, sizes) for index in too_dear}
+    fitting = {index: admission.cap_fitting(index, bounds[index], caps[index]) for index in too_dear}
     largest = max(fitting.values())
     if not question.rules.lower_output_cap or largest < question.rules.output_tokens_min:
         return (), False, largest if largest > 0 else None
     for index in too_dear:
         if fitting[index] >= question.rules.output_tokens_min and len(plan) < ATTEMPTS_MAX:
-            _, planned = _admit(question, index, int(sizes.input_bound[index]), fitting[index])
-            if planned is not None:
+            admitted = admission.admit(index, bounds[index], fitting[index])
+            if isinstance(admitted, Planned):
                 codes[index] = int(Rule.NONE)
-                plan.append(planned)
+                plan.append(admitted)
     return tuple(plan), bool(plan), largest
-
-
-def _admit(question: Question, index: int, bound: int, cap: int) -> tuple[Rule, Planned | None]:
-    candidate = question.board.candidates[index]
-    worst = worst_case(candidate.price, extent_of(question.features, bound, cap))
-    if worst is None:
-        return Rule.PRICE_UNKNOWN, None
-    if question.rules.cost_nanos_max is not None and worst > question.rules.cost_nanos_max:
-        return Rule.CEILING_COST, None
-    for room in question.headroom:
-        if room.counts(candidate.model) and (
-            (room.nanos is not None and worst > room.nanos)
-            or (room.tokens is not None and bound + cap * question.features.choices > room.tokens)
-        ):
-            return Rule.HEADROOM, None
-    return Rule.NONE, Planned(index, cap, worst, bound)
-
-
-def _cap_fitting(question: Question, index: int, sizes: Sizes) -> int:
-    """The largest output cap with which the candidate fits the headroom and the cost ceiling; 0: none."""
-    candidate = question.board.candidates[index]
-    bound, cap = int(sizes.input_bound[index]), int(sizes.output_cap[index])
-    rooms = [room for room in question.headroom if room.counts(candidate.model)]
-    money = [room.nanos for room in rooms if room.nanos is not None]
-    if question.rules.cost_nanos_max is not None:
-        money.append(question.rules.cost_nanos_max)
-    for room in rooms:
-        if room.tokens is not None:
-            cap = min(cap, max(0, room.tokens - bound) // question.features.choices)
-    if cap > 0 and money and candidate.price is not None:
-        cap = cap_that_fits(candidate.price, extent_of(question.features, bound, cap), min(money))
-    return cap

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.kernel.pricing import Extent, ModelPrice, RateUnknown, worst_case_nanos
+from services.kernel.pricing import Extent, ModelPrice, RateUnknown, WorstCases, worst_case_nanos
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +36,16 @@ def cap_that_fits(price: ModelPrice, extent: Extent, nanos: int) -> int:
 
     By bisection over the exact worst case, so that tiers and rounding are what they are at the hold.
     """
+    worst_cases = WorstCases(price, extent)
     low, high = 0, extent.output_tokens_cap
     while low < high:
         middle = (low + high + 1) // 2
-        worst = worst_case(price, _with_cap(extent, middle))
-        if worst is not None and worst <= nanos:
+        try:
+            fits = worst_cases.nanos(extent.input_tokens_bound, middle * extent.choices) <= nanos
+        except RateUnknown:
+            fits = False
+        if fits:
             low = middle
         else:
             high = middle - 1
     return low
-
-
-def _with_cap(extent: Extent, cap: int) -> Extent:
-    return Extent(
-        extent.input_tokens_bound,
-        cap,
-        extent.choices,
-        extent.tool_calls_max,
-        extent.cache_writes,
-        extent.cache_writes_long,
-        extent.audio_input,
-        extent.image_input,
-        extent.audio_output,
-    )

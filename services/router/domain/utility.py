@@ -70,27 +70,27 @@ def weights_for(strategy: Strategy, priority: Priority, own: Weights | None = No
 
 
 def utilities(
-    weights: Weights, quality: Floats, cost_nanos: Floats, ttft_s: Floats, duration_s: Floats
+    weights: Weights, quality: Floats, cost_nanos: Floats, ttft_decades: Floats, duration_s: Floats
 ) -> Floats:
     """The utility of each candidate; arrays of one length. Unknown (NaN) quality has its stand-in, unknown cost none.
 
-    Nobody without a known price is a candidate, so a NaN that cost leaves is nobody's rank.
+    `ttft_decades` is latency_decades of the time to the first token, which is the same for many requests. Nobody
+    without a known price is a candidate, so a NaN that cost leaves is nobody's rank.
     """
-    unknown = np.isnan(quality)
-    known = np.where(unknown, QUALITY_UNKNOWN, quality) if unknown.any() else quality
     # Written out rather than as the sum of its parts: this is a tenth of what a decision costs.
-    cost = np.log10(np.maximum(cost_nanos, COST_NANOS_CHEAP))
-    first = np.log10(np.maximum(ttft_s, LATENCY_S_QUICK))
-    whole = np.log10(np.maximum(duration_s, LATENCY_S_QUICK))
     per_decade = weights.latency / LATENCY_DECADES
-    offset = weights.cost * _LOG_CHEAP / COST_DECADES + per_decade * _LOG_QUICK
-    return (
-        weights.quality * known
-        - (weights.cost / COST_DECADES) * cost
-        - (per_decade * TTFT_SHARE) * first
-        - (per_decade * (1.0 - TTFT_SHARE)) * whole
-        + offset
-    )
+    utility: Floats = weights.quality * np.where(np.isnan(quality), QUALITY_UNKNOWN, quality)
+    utility -= (weights.cost / COST_DECADES) * np.log10(np.maximum(cost_nanos, COST_NANOS_CHEAP))
+    utility -= (per_decade * TTFT_SHARE) * ttft_decades
+    utility -= (per_decade * (1.0 - TTFT_SHARE)) * latency_decades(duration_s)
+    utility += weights.cost * _LOG_CHEAP / COST_DECADES + per_decade * _LOG_QUICK
+    return utility
+
+
+def latency_decades(seconds: Floats) -> Floats:
+    """The logarithm of a time, which is nobody's advantage below what people feel as at once."""
+    decades: Floats = np.log10(np.maximum(seconds, LATENCY_S_QUICK))
+    return decades
 
 
 _LOG_CHEAP = log10(COST_NANOS_CHEAP)
