@@ -11,7 +11,7 @@ from services.kernel.model_ref import ModelRef
 from services.providers.domain.endpoint import EndpointSpec
 from services.providers.domain.failure import ChargeRule, Failure, Reason, RetryClass
 from services.providers.errors import AttemptFailedError
-from services.providers.use_cases.attempt import to_pb_duration
+from services.providers.use_cases.attempt import fill_duration
 from turnpike.providers.v1 import catalogue_pb2, providers_pb2
 
 
@@ -49,7 +49,7 @@ def to_pb_failed(failure: Failure, endpoint_id: str, deltas_sent: int) -> provid
         parameter=failure.parameter,
     )
     if failure.retry_after_s is not None:
-        failed.retry_after.CopyFrom(to_pb_duration(failure.retry_after_s))
+        fill_duration(failed.retry_after, failure.retry_after_s)
     if failure.vendor_cost_nanos is not None:
         failed.vendor_cost.nanos = failure.vendor_cost_nanos
         failed.vendor_cost.currency_code = "USD"

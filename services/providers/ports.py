@@ -182,6 +182,11 @@ class Exchange(Protocol):
         """Its headers."""
         ...
 
+    @property
+    def ended(self) -> bool:
+        """True if all of it is here, so that reading will not wait."""
+        ...
+
     async def read(self) -> bytes:
         """The bytes that are there, at least one; empty at the end. Raises AttemptError if the connection breaks."""
         ...

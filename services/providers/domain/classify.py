@@ -301,4 +301,8 @@ _REQUEST_ID_HEADERS: Final = (
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The vendor's id of a request, by whatever header it uses; empty if there is none."""
-    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), "")
+    for name in _REQUEST_ID_HEADERS:
+        given = headers.get(name)
+        if given:
+            return given
+    return ""

@@ -16,11 +16,9 @@ TOKENS_MAX = 1 << 53
 
 def count(value: object) -> int | None:
     """A vendor's figure as a count; None for what is absent or no count (text, negative, fraction, boolean)."""
-    if isinstance(value, float) and value.is_integer():
+    if type(value) is float and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= TOKENS_MAX:
-        return None
-    return value
+    return value if type(value) is int and 0 <= value <= TOKENS_MAX else None
 
 
 def _part(value: int | None, whole: int | None) -> int | None:

@@ -5,7 +5,7 @@ leaves the settled failure in `failure` for whoever speaks for it then (the witn
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -129,7 +129,7 @@ class AttemptRun:
             outcome(None)
             if credential is not None:
                 resources.secrets.report(credential, None)
-        return self._finished(answer, list(request.dropped))
+        return self._finished(answer, request.dropped)
 
     def _request(self, spec: EndpointSpec, wire_format: WireFormat) -> HttpRequest:
         given = self.attempt.input
@@ -203,13 +203,14 @@ class AttemptRun:
             body = await read_answer(exchange, ERROR_BYTES_MAX, cut=True)
             raise wire_format.parse_error(exchange.status, exchange.headers, body)
         self._answered = True
-        content_type = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type == "text/html":
+        content_type = exchange.headers.get("content-type", "").lower().lstrip()
+        if content_type.startswith("text/html"):
             raise unreadable("The vendor answered with a web page.")
-        if self.attempt.stream and content_type != "application/json":
+        if self.attempt.stream and not content_type.startswith("application/json"):
             return await self._stream(exchange, wire_format, scope)
         # Also what a vendor that was asked for a stream answers as a whole, be it an answer or an error.
-        scope.reschedule(self._ends_at)
+        if not exchange.ended:
+            scope.reschedule(self._ends_at)
         body = await read_answer(exchange, RESPONSE_BYTES_MAX)
         if self.attempt.stream and body[:64].lstrip()[:1] == b"[":
             return await self._stream(
@@ -322,7 +323,7 @@ class AttemptRun:
             source=UsageSource.USAGE_SOURCE_ESTIMATED,
         )
 
-    def _finished(self, answer: Answer, dropped: list[str]) -> providers_pb2.AttemptFinished:
+    def _finished(self, answer: Answer, dropped: Sequence[str]) -> providers_pb2.AttemptFinished:
         assert self._spec is not None
         ended = self._loop.time()
         usage = answer.usage
@@ -338,12 +339,11 @@ class AttemptRun:
             vendor_request_id=answer.vendor_request_id,
             vendor_model=answer.vendor_model,
             dropped_parameters=dropped,
-            # An answer that came whole says nothing of its first token; its end in that place would mislead.
-            time_to_first_token=to_pb_duration(self._first_token_at - self._begun)
-            if self._first_token_at
-            else None,
-            duration=to_pb_duration(ended - self._begun),
         )
+        fill_duration(finished.duration, ended - self._begun)
+        if self._first_token_at:
+            # An answer that came whole says nothing of its first token; its end in that place would mislead.
+            fill_duration(finished.time_to_first_token, self._first_token_at - self._begun)
         if answer.vendor_cost_nanos is not None:
             finished.vendor_cost.nanos = answer.vendor_cost_nanos
             finished.vendor_cost.currency_code = "USD"
@@ -354,6 +354,7 @@ class _Whole:
     """An answer that has been read already, to be read again."""
 
     status = 200
+    ended = True
 
     def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
         self.headers = headers
@@ -386,7 +387,6 @@ def _seconds(attempt: providers_pb2.Attempt, field: str, otherwise: float) -> fl
     return max(0.001, wanted.seconds + wanted.nanos / 1e9)
 
 
-def to_pb_duration(seconds: float) -> Duration:
-    """Seconds as a Duration, never negative."""
-    nanos = max(0, round(seconds * 1e9))
-    return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+def fill_duration(duration: Duration, seconds: float) -> None:
+    """Writes seconds into a Duration, never negative."""
+    duration.seconds, duration.nanos = divmod(max(0, round(seconds * 1e9)), 1_000_000_000)

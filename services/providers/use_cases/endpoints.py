@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -106,23 +105,9 @@ class EndpointBook:
             nothing_sent=True,
         )
 
-    @contextmanager
-    def call(self, spec: EndpointSpec) -> Iterator[Callable[[Failure | None], None]]:
+    def call(self, spec: EndpointSpec) -> "_CallUnderWay":
         """A call under way at `spec`. The block is given a function for the outcome, to be told within it."""
-        tracker = self._trackers[spec.endpoint_id]
-        before = tracker.state(self._clock.monotonic_s())
-        tracker.begin(self._clock.monotonic_s())
-        told: list[Failure | None] = []
-        try:
-            yield told.append
-        finally:
-            now = self._clock.monotonic_s()
-            if told:
-                tracker.end(now, told[-1])
-            else:
-                tracker.abandon()
-            if tracker.state(now) != before:
-                self._wake()
+        return _CallUnderWay(self._trackers[spec.endpoint_id], self._clock, self._wake)
 
     async def look_after(self, reachable: Callable[[str], Awaitable[bool]]) -> None:
         """Looks at endpoints that nobody could reach, when their rest is over, until cancelled.
@@ -199,6 +184,37 @@ class EndpointBook:
     def _wake(self) -> None:
         for event in self._watchers:
             event.set()
+
+
+class _CallUnderWay:
+    """Counts a call while its block runs, and takes its outcome into account. It runs for every attempt."""
+
+    __slots__ = ("_before", "_clock", "_outcome", "_told", "_tracker", "_wake")
+
+    def __init__(self, tracker: EndpointTracker, clock: Clock, wake: Callable[[], None]) -> None:
+        self._tracker = tracker
+        self._clock = clock
+        self._wake = wake
+        self._told = False
+        self._outcome: Failure | None = None
+
+    def __enter__(self) -> Callable[[Failure | None], None]:
+        now = self._clock.monotonic_s()
+        self._before = self._tracker.state(now)
+        self._tracker.begin(now)
+        return self._tell
+
+    def _tell(self, failure: Failure | None) -> None:
+        self._told, self._outcome = True, failure
+
+    def __exit__(self, *_: object) -> None:
+        tracker, now = self._tracker, self._clock.monotonic_s()
+        if self._told:
+            tracker.end(now, self._outcome)
+        else:
+            tracker.abandon()
+        if tracker.state(now) != self._before:
+            self._wake()
 
 
 async def _wait(changed: asyncio.Event, stopping: asyncio.Event, at_most_s: float) -> None:

@@ -138,6 +138,11 @@ class Sending:
         else:
             connection.abort()
 
+    @property
+    def ended(self) -> bool:
+        """True if all of it is here, so that reading will not wait."""
+        return self._connection is not None and self._connection.ended
+
     async def read(self) -> bytes:
         """The bytes that are there, at least one; empty at the end. Raises AttemptError if the connection breaks."""
         assert self._connection is not None

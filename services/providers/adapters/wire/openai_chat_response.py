@@ -1,7 +1,7 @@
 """A whole chat completion as an answer."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from services.providers.adapters.wire.body import arr, decode_object, index_or, media_of_data_url, obj, text
 from services.providers.adapters.wire.openai_chat_parts import (
@@ -20,6 +20,20 @@ from services.providers.ports import Answer, Headers
 from turnpike.common.v1 import content_pb2
 
 Part = content_pb2.Part
+
+_BESIDE_TEXT: Final = frozenset(
+    {
+        "reasoning_content",
+        "reasoning",
+        "reasoning_details",
+        "refusal",
+        "images",
+        "audio",
+        "tool_calls",
+        "function_call",
+    }
+)
+"""What a message may hold beside its content; null means nothing."""
 
 
 def chat_answer(headers: Headers, body: bytes, dialect: Dialect, provider: str) -> Answer:
@@ -46,19 +60,27 @@ def chat_answer(headers: Headers, body: bytes, dialect: Dialect, provider: str) 
 
 def _choice(choice: Any, number: int, provider: str) -> content_pb2.Choice:
     choice = obj(choice)
-    message = obj(choice.get("message"))
-    parts = _parts(message, provider)
-    if not message and text(choice.get("text")):  # the old completions shape
-        parts = [Part(text=content_pb2.TextPart(text=choice["text"]))]
+    made = content_pb2.Choice(index=index_or(choice.get("index"), number))
+    made.message.role = content_pb2.ROLE_ASSISTANT
+    parts = made.message.parts
+    said = choice.get("message")
     raw = text(choice.get("finish_reason"))
+    made.finish_reason_raw = raw
+    if isinstance(said, dict) and said:
+        content = said.get("content")
+        if content and type(content) is str and not any(said[name] for name in said.keys() & _BESIDE_TEXT):
+            parts.add().text.text = content  # most answers are this
+        else:
+            parts.extend(_parts(said, provider))
+    elif text(choice.get("text")):  # the old completions shape
+        parts.add().text.text = choice["text"]
     kinds = {part.WhichOneof("kind") for part in parts}
-    return content_pb2.Choice(
-        index=index_or(choice.get("index"), number),
-        message=content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=parts),
-        finish_reason=finish_reason(raw, has_tool_calls="tool_call" in kinds, has_refusal="refusal" in kinds),
-        finish_reason_raw=raw,
-        logprobs=logprobs(choice.get("logprobs")),
+    made.finish_reason = finish_reason(
+        raw, has_tool_calls="tool_call" in kinds, has_refusal="refusal" in kinds
     )
+    if choice.get("logprobs"):
+        made.logprobs.extend(logprobs(choice["logprobs"]))
+    return made
 
 
 def _parts(message: Mapping[str, Any], provider: str) -> list[Part]:

@@ -92,13 +92,18 @@ def chat_usage(raw: object, dialect: Dialect) -> usage_pb2.Usage | None:
     if not isinstance(raw, dict):
         return None
     prompt_details = raw.get("prompt_tokens_details")
-    prompt_details = prompt_details if isinstance(prompt_details, dict) else {}
     output_details = raw.get("completion_tokens_details")
-    output_details = output_details if isinstance(output_details, dict) else {}
-    reasoning = count(output_details.get("reasoning_tokens"))
+    cached = cache_write = audio = image = reasoning = output_audio = None
+    if isinstance(prompt_details, dict):
+        cached = count(prompt_details.get("cached_tokens"))
+        cache_write = count(prompt_details.get("cache_write_tokens"))
+        audio = count(prompt_details.get("audio_tokens"))
+        image = count(prompt_details.get("image_tokens"))
+    if isinstance(output_details, dict):
+        reasoning = count(output_details.get("reasoning_tokens"))
+        output_audio = count(output_details.get("audio_tokens"))
     if reasoning is None:
         reasoning = count(raw.get("reasoning_tokens"))
-    audio = count(prompt_details.get("audio_tokens"))
     input_tokens, output_tokens = by_total(
         count(raw.get("prompt_tokens")),
         count(raw.get("completion_tokens")),
@@ -109,7 +114,6 @@ def chat_usage(raw: object, dialect: Dialect) -> usage_pb2.Usage | None:
     )
     if input_tokens is None and output_tokens is None:
         return None
-    cached = count(prompt_details.get("cached_tokens"))
     if cached is None:
         cached = count(raw.get("prompt_cache_hit_tokens"))  # DeepSeek
     if cached is None:
@@ -118,9 +122,9 @@ def chat_usage(raw: object, dialect: Dialect) -> usage_pb2.Usage | None:
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cache_read_tokens=cached,
-        cache_write_tokens=count(prompt_details.get("cache_write_tokens")),
+        cache_write_tokens=cache_write,
         reasoning_tokens=reasoning,
         input_audio_tokens=audio,
-        output_audio_tokens=count(output_details.get("audio_tokens")),
-        input_image_tokens=count(prompt_details.get("image_tokens")),
+        output_audio_tokens=output_audio,
+        input_image_tokens=image,
     )

@@ -247,6 +247,7 @@ class _Read:
     status = 200
     headers: Mapping[str, str] = {}
     satisfied = False
+    ended = False
 
     def __init__(self, read: Callable[[], Coroutine[Any, Any, bytes]]) -> None:
         self._read = read
