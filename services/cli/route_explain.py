@@ -91,6 +91,8 @@ def show_decision(console: Console, decision: decision_pb2.Decision) -> None:
     console.print(Text(" · ".join(_features(decision)), style="dim"), soft_wrap=True)
     if decision.shadow_plan_first and decision.shadow_plan_first not in decision.plan[:1]:
         console.print(f"the policy in shadow would have chosen {decision.shadow_plan_first}")
+    if decision.HasField("cascade"):
+        console.print(Text(_cascade(decision.cascade), style="dim"), soft_wrap=True)
     console.print()
     console.print(_candidates(decision))
     for line in _basis(decision):
@@ -123,6 +125,17 @@ def _features(decision: decision_pb2.Decision) -> list[str]:
         if task.probability >= 0.05
     ]
     return [*facts, "task: " + ", ".join(believed)]
+
+
+def _cascade(cascade: decision_pb2.Cascade) -> str:
+    """Both roads in one line."""
+    figures = ""
+    if cascade.HasField("direct_cost"):
+        figures = (
+            f"; expected {dollars(cascade.cascade_cost.nanos)} at quality {cascade.cascade_quality:.2f}"
+            f" against {dollars(cascade.direct_cost.nanos)} at {cascade.direct_quality:.2f} of {cascade.strong_model}"
+        )
+    return f"cascade {'used' if cascade.used else 'not used'}: {cascade.reason}{figures}"
 
 
 def _candidates(decision: decision_pb2.Decision) -> Table:
@@ -187,6 +200,8 @@ def _attempts(decision: decision_pb2.Decision) -> Table:
         if attempt.failure:
             reason = error_pb2.ErrorReason.Name(attempt.failure).removeprefix("ERROR_REASON_")
             happened = f"{reason}: {attempt.message}"
+        elif attempt.verdict:
+            happened = f"answered; checked: {attempt.verdict}"
         table.add_row(
             f"{attempt.attempt} ({attempt.purpose})",
             attempt.model,

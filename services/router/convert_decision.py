@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.router.convert_budget import reason_number, to_pb_principal
 from services.router.domain import explain
+from services.router.domain.cascading import NANOS_PER_USD, Cascade
 from services.router.domain.conditions import BreakerState
 from services.router.domain.estimates import Basis
 from services.router.domain.features import Features, Priority, Strategy
@@ -88,6 +89,27 @@ def _without_candidates(record: DecisionRecord) -> pb.Decision:
         message.time_to_first_token.CopyFrom(to_pb_duration(record.ttft_s))
     if decision.propensity is not None:
         message.propensity = decision.propensity
+    if decision.cascade is not None:
+        message.cascade.CopyFrom(_cascade(decision, decision.cascade))
+    return message
+
+
+def _cascade(decision: Decision, cascade: Cascade) -> pb.Cascade:
+    names = decision.question.board.model_names
+    message = pb.Cascade(
+        used=cascade.use,
+        reason=cascade.reason,
+        check=cascade.check,
+        cheap_model=names[cascade.cheap.index] if cascade.cheap is not None else "",
+        second_model=names[cascade.second.index] if cascade.second is not None else "",
+        strong_model=names[cascade.strong.index],
+        escalation=cascade.escalation,
+    )
+    if cascade.direct is not None and cascade.cascade is not None:
+        message.direct_cost.nanos = round(cascade.direct.cost * NANOS_PER_USD)
+        message.cascade_cost.nanos = round(cascade.cascade.cost * NANOS_PER_USD)
+        message.direct_quality = cascade.direct.quality
+        message.cascade_quality = cascade.cascade.quality
     return message
 
 
@@ -236,6 +258,7 @@ def to_pb_attempt(attempt: AttemptRecord) -> pb.AttemptRecord:
         unconfirmed=attempt.unconfirmed,
         purpose=attempt.purpose,
         vendor_request_id=attempt.vendor_request_id,
+        verdict=attempt.verdict,
     )
     if attempt.cost_nanos is not None:
         message.cost.nanos = attempt.cost_nanos

@@ -67,6 +67,7 @@ class StreamForm:
                     model=event.model,
                     attempt=event.attempt,
                     trace_id=record.trace_id,
+                    continues=event.continues,
                 )
             )
         if isinstance(event, Finished):
@@ -137,6 +138,7 @@ def to_pb_outcome(run: Run, finished: Finished) -> pb.Outcome:
             for room in record.rooms[:BUDGETS_TOLD_MAX]
         ],
         duration=to_pb_duration(run.elapsed_s),
+        continued=any(attempt.purpose == "continuation" and attempt.ttft_s for attempt in record.attempts),
     )
     if answered.usage is not None:
         outcome.usage.CopyFrom(answered.usage)

@@ -33,7 +33,7 @@ class AttemptRecord:
     model: str
     endpoint_id: str
     purpose: str
-    """`first`, `fallback`, `retry`, `hedge`, `cascade`, `continuation` or `shadow`."""
+    """`first`, `fallback`, `retry`, `hedge`, `cascade`, `escalation`, `continuation` or `mirror`."""
     held_nanos: int
     started_at: datetime
     begun_s: float
@@ -48,6 +48,8 @@ class AttemptRecord:
     duration_s: float | None = None
     ttft_s: float | None = None
     vendor_request_id: str = ""
+    verdict: str = ""
+    """What a check said of the answer: `accepted`, or why not. Empty: it was not checked."""
 
     @property
     def failed(self) -> FailedAttempt:

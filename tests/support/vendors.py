@@ -69,3 +69,20 @@ async def embed(request: Request, connection: Connection) -> None:
     tokens = 2 * len(texts)
     answer = {"object": "list", "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
     await connection.answer(json.dumps(answer).encode())
+
+
+def saying(text: str) -> Script:
+    """Answers with this text, streamed word by word where that is asked for."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        if not json.loads(request.body).get("stream"):
+            await connection.answer(chat_answer(text))
+            return
+        await connection.begin_stream()
+        for word in text.split(" "):
+            await connection.chunk(chat_chunk(content=f"{word} "))
+        await connection.chunk(chat_chunk(finish_reason="stop"))
+        await connection.chunk(chat_chunk(usage=USAGE) + b"data: [DONE]\n\n")
+        await connection.end_stream()
+
+    return script

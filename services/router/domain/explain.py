@@ -3,6 +3,7 @@
 import math
 
 from services.kernel.money import for_people
+from services.router.domain.cascading import Cascade
 from services.router.domain.catalogue import Capability, ModelKind
 from services.router.domain.constraints import Rule
 from services.router.domain.features import Strategy
@@ -101,6 +102,8 @@ def reason(decision: Decision) -> str:
         return "No model can and may take the request."
     question = decision.question
     eligible = int((decision.codes == 0).sum())
+    if decision.cascade is not None and decision.cascade.use:
+        return _cascaded(decision, decision.cascade)
     if decision.probed:
         return (
             f"{first.name} was tried to keep its measurements fresh; it is close to the best of {eligible}."
@@ -124,6 +127,17 @@ def reason(decision: Decision) -> str:
         f"{first.name} has the best {question.rules.strategy.value} utility of {eligible} that qualify: "
         + ", ".join(facts)
         + "."
+    )
+
+
+def _cascaded(decision: Decision, cascade: Cascade) -> str:
+    candidates = decision.question.board.candidates
+    asked = " and ".join(
+        candidates[trial.index].name for trial in (cascade.cheap, cascade.second) if trial is not None
+    )
+    return (
+        f"{asked} is asked first and the answer checked ({cascade.check});"
+        f" {candidates[cascade.strong.index].name} answers if that fails: {cascade.reason}."
     )
 
 

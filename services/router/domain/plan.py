@@ -12,6 +12,7 @@ import numpy as np
 
 from services.kernel.pricing import Extent, RateUnknown, WorstCases
 from services.router.domain.board import Board, CandidateFacts, Weather
+from services.router.domain.cascading import Cascade, Roads, considered, with_cascade
 from services.router.domain.constraints import (
     Codes,
     Headroom,
@@ -24,7 +25,7 @@ from services.router.domain.constraints import (
 from services.router.domain.estimates import NOTHING_KNOWN, Estimator, Expectation, TaskProbabilities
 from services.router.domain.features import Features
 from services.router.domain.ordering import ordered
-from services.router.domain.policy import ATTEMPTS_MAX, Rules, Share
+from services.router.domain.policy import ATTEMPTS_MAX, CascadeRules, Rules, Share
 from services.router.domain.prices import cap_that_fits
 from services.router.domain.utility import Floats, Weights, utilities, weights_for
 
@@ -98,6 +99,8 @@ class Decision:
     cap_lowered: bool = False
     output_cap_fitting: int | None = None
     """The largest cap that the headroom leaves the cheapest permitted candidate, where it left no plan."""
+    cascade: Cascade | None = None
+    """Whether a cheap model is asked first; None: nobody asked for that."""
 
     @property
     def first(self) -> CandidateFacts | None:
@@ -126,6 +129,10 @@ def decide(question: Question) -> Decision:
     utility = utilities(weights, expectation.quality, cost, weather.ttft_decades, duration_s)
     order, probed, propensity = ordered(question, codes, utility, cost, expectation.half_width)
     plan, lowered, fitting = _plan(question, order, sizes, codes)
+    cascade = None
+    if rules.cascade is not None and plan and not probed:
+        cascade = _cascade(question, rules.cascade, expectation, cost, duration_s, codes, order, plan, sizes)
+        plan = with_cascade(plan, cascade)
     return Decision(
         question,
         codes,
@@ -141,6 +148,7 @@ def decide(question: Question) -> Decision:
         propensity,
         lowered,
         fitting,
+        cascade,
     )
 
 
@@ -310,3 +318,37 @@ def _plan(
                 codes[index] = int(Rule.NONE)
                 plan.append(admitted)
     return tuple(plan), bool(plan), largest
+
+
+def _cascade(
+    question: Question,
+    wanted: CascadeRules,
+    expectation: Expectation,
+    cost: Floats,
+    duration_s: Floats,
+    codes: Codes,
+    order: list[int],
+    plan: tuple[Planned, ...],
+    sizes: Sizes,
+) -> Cascade:
+    admission = _Admission(question)
+
+    def admit(index: int) -> Planned | None:
+        admitted = admission.admit(index, int(sizes.input_bound[index]), int(sizes.output_cap[index]))
+        return admitted if isinstance(admitted, Planned) else None
+
+    return considered(
+        Roads(
+            question.board,
+            question.features,
+            question.rules,
+            question.quality_min,
+            expectation,
+            cost,
+            duration_s,
+            [index for index in order if not codes[index]],
+            plan,
+            admit,
+        ),
+        wanted,
+    )

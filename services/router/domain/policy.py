@@ -81,6 +81,18 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class CascadeRules:
+    """That a cheap model may be asked first, and how its answer is checked."""
+
+    check: str = "json"
+    """`json` (by the schema where there is one), `option`, `number`, or `agreement` of two cheap models."""
+    options: tuple[str, ...] = ()
+    """What the answer must name one of. Empty: any."""
+    streams: bool = False
+    """Streamed answers are held back until they are checked. False: streams are not cascaded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """Everything that governs one decision. Immutable and hashable, so that what follows from it can be remembered."""
 
@@ -115,7 +127,7 @@ class Rules:
     """For Strategy.WEIGHTED."""
     probe_share: float = PROBE_SHARE_DEFAULT
     hedge_after_s: float | None = None
-    cascade: bool = False
+    cascade: CascadeRules | None = None
     use_cache: bool = False
     cache_ttl_s: float | None = None
     """How long the project's answers are kept for identical requests. None: the project has no cache."""
@@ -142,7 +154,7 @@ class Rules:
             attempts_max=min(self.attempts_limit, wishes.attempts_max or self.attempts_max),
             lower_output_cap=self.lower_output_cap or wishes.lower_output_cap,
             hedge_after_s=wishes.hedge_after_s if wishes.hedge_after_s is not None else self.hedge_after_s,
-            cascade=self.cascade or wishes.cascade,
+            cascade=replace(self.cascade or CascadeRules(), streams=True) if wishes.cascade else self.cascade,
             use_cache=self.cache_ttl_s is not None and (self.use_cache or wishes.use_cache),
             continue_on_other_model=self.continue_on_other_model or wishes.continue_on_other_model,
         )

@@ -13,6 +13,7 @@ import yaml
 from services.router.domain.features import Strategy
 from services.router.domain.policy import (
     ATTEMPTS_MAX,
+    CascadeRules,
     ComplianceRules,
     Policy,
     Rules,
@@ -115,11 +116,6 @@ def _policy(
         reader.problem(root, "shares", "Shares count with the strategy `weighted` alone.", warning=True)
     if output.get("default_tokens", 0) > output.get("max_tokens", math.inf):
         reader.problem(root, "output.default_tokens", "It is above `max_tokens`.")
-    if found.get("cascade"):
-        reader.problem(root, "cascade", "Cascades are not acted on by this version.", warning=True)
-    if attempts.get("continue_on_other_model"):
-        path = "attempts.continue_on_other_model"
-        reader.problem(root, path, "Continuation is not acted on by this version.", warning=True)
     cost = ceilings.get("cost_usd")
     rules = Rules(
         policy=_named(policy_id, version),
@@ -145,7 +141,7 @@ def _policy(
         shares=shares if strategy is Strategy.WEIGHTED else (),
         probe_share=found.get("probe_share", defaults.probe_share),
         hedge_after_s=attempts.get("hedge_after_s"),
-        cascade=found.get("cascade", False),
+        cascade=found.get("cascade") or None,
         use_cache=cache.get("always", False),
         cache_ttl_s=cache.get("ttl_s"),
         continue_on_other_model=attempts.get("continue_on_other_model", False),
@@ -169,6 +165,23 @@ def _share(reader: Reader, node: yaml.Node, path: str) -> dict[str, Any] | None:
     if missing and isinstance(node, yaml.MappingNode):
         reader.problem(node, path, f"It needs {' and '.join(missing)}.")
     return None if missing else found
+
+
+def _cascade(reader: Reader, node: yaml.Node, path: str) -> CascadeRules | bool | None:
+    if isinstance(node, yaml.ScalarNode):
+        return CascadeRules() if yes_no(reader, node, path) else False
+    found = mapping(
+        reader, node, path, {"check": choice(_CHECKS), "options": list_of(word), "streams": yes_no}
+    )
+    rules = CascadeRules(found.get("check", "json"), found.get("options", ()), found.get("streams", False))
+    if rules.check == "option" and len(rules.options) < 2:
+        reader.problem(node, path, "The check `option` needs two options or more.")
+    if rules.options and rules.check not in ("option", "agreement"):
+        reader.problem(node, path, f"Options mean nothing to the check `{rules.check}`.")
+    return rules
+
+
+_CHECKS = {name: name for name in ("json", "option", "number", "agreement")}
 
 
 def _compliance(reader: Reader, node: yaml.Node, path: str) -> ComplianceRules:
@@ -225,7 +238,7 @@ _TOP: Mapping[str, Read] = {
     "tasks": fields_of({"denied": list_of(word), "required": yes_no}),
     "shares": list_of(_share),
     "probe_share": number(0, 0.5),
-    "cascade": yes_no,
+    "cascade": _cascade,
     "embeddings": fields_of({"equal": list_of(list_of(model_name))}),
     "cache": fields_of({"ttl_s": number(0, 30 * 86_400, above=True), "always": yes_no}),
 }

@@ -64,6 +64,8 @@ class Started:
 
     model: str
     attempt: int
+    continues: bool = False
+    """True if it goes on where another broke off."""
 
 
 @dataclass(frozen=True, slots=True)

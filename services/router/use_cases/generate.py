@@ -28,8 +28,11 @@ from services.router.errors import (
 )
 from services.router.ports import Dispatch, Free
 from services.router.records import DecisionRecord
+from services.router.use_cases import continuing
 from services.router.use_cases.asking import Ask, Event, Finished, Started, Tools
 from services.router.use_cases.attempt import Attempt, Ended
+from services.router.use_cases.cascade import Trials
+from services.router.use_cases.continuing import Said, continuable
 from services.router.use_cases.hedging import Lane, Word, race, resumed
 from services.router.use_cases.holding import Holding, tell
 from services.router.use_cases.route import refusal
@@ -49,6 +52,10 @@ class Run:
         self._holding: Holding | None = None
         self._under_way: list[Attempt] = []
         self._done = False
+        self._trials: Trials | None = None
+        """There if a cascade is wanted."""
+        self._said: Said | None = None
+        """There if another model may continue the answer."""
         self.record: DecisionRecord | None = None
         """There once the route is decided."""
 
@@ -67,21 +74,26 @@ class Run:
         try:
             record = self._decide()
             holding = self._holding = Holding(self._tools, self._ask, record)
-            step = Next(record.decision.plan[0], purpose="first")
+            step = Next(record.decision.plan[0], purpose=self._purpose())
             while True:
                 if step.after_s > 0:
                     await asyncio.sleep(step.after_s)
                 attempt = await self._open(holding, step)
+                trials = self._trials if self._trials is not None and self._trials.on_trial(attempt) else None
                 ended: Ended = None
                 try:
-                    attempt, events = await self._speaking(attempt, record, holding)
+                    attempt, events = await self._speaking(attempt, record, holding, alone=trials is not None)
                     async for event in events:
                         kind = event.WhichOneof("event")
                         if kind == "delta":
                             attempt.delta()
+                            if trials is not None:
+                                trials.held.append(event.delta)
+                                continue
                             if attempt.deltas == 1:
-                                record.ttft_s = self.elapsed_s
-                                yield Started(attempt.record.model, attempt.key.attempt)
+                                yield self._started(attempt, record)
+                            if self._said is not None:
+                                self._said.add(event.delta)
                             yield event.delta
                         elif kind != "started":
                             ended = event
@@ -91,13 +103,20 @@ class Run:
                 if isinstance(ended, providers_pb2.DispatchEvent) and ended.HasField("finished"):
                     settlement = attempt.succeeded(ended.finished)
                     self._under_way.remove(attempt)
+                    escalated = trials.judge(attempt, ended.finished) if trials is not None else None
+                    if escalated is not None:
+                        holding.settle_with_next(attempt, settlement)
+                        step = escalated
+                        continue
                     await holding.settle(attempt, settlement)
                     self._done = True
-                    if self._ask.streamed and attempt.deltas == 0:
-                        yield Started(attempt.record.model, attempt.key.attempt)
+                    if self._ask.streamed and (attempt.deltas == 0 or trials is not None):
+                        yield self._started(attempt, record)
+                    for delta in trials.held if trials is not None else ():
+                        yield delta
                     yield Finished(ended.finished, attempt.step.planned.output_cap, attempt.record)
                     return
-                step = await self._after_failure(attempt, ended, record, holding)
+                step = await self._after_failure(attempt, ended, record, holding, trials)
         except (asyncio.CancelledError, GeneratorExit):
             if not self._done:  # whoever has the last event may leave
                 failure = Cancelled() if self._left_s > 0 else DeadlineExceeded("generate", begun=True)
@@ -137,7 +156,21 @@ class Run:
             tell(span, record)
             if not decision.plan:
                 raise refusal(decision, decision_id)
+        rules = decision.question.rules
+        if rules.cascade is not None:
+            self._trials = Trials(record, ask.input)
+        if rules.continue_on_other_model and ask.streamed and continuable(ask.input):
+            self._said = Said(ask.input)
         return record
+
+    def _purpose(self) -> str:
+        """Why the first candidate is called."""
+        return "first" if self._trials is None else self._trials.purpose
+
+    def _started(self, attempt: Attempt, record: DecisionRecord) -> Started:
+        if record.ttft_s is None:
+            record.ttft_s = self.elapsed_s
+        return Started(attempt.record.model, attempt.key.attempt, attempt.step.purpose == continuing.PURPOSE)
 
     def _dispatch(self, attempt: Attempt, record: DecisionRecord) -> Dispatch:
         ask, decision = self._ask, record.decision
@@ -154,7 +187,9 @@ class Run:
             caller=ask.caller,
             model=attempt.record.model,
             endpoint_id=attempt.record.endpoint_id,
-            input=ask.input,
+            input=self._said.input_to_go_on
+            if self._said is not None and attempt.step.purpose == continuing.PURPOSE
+            else ask.input,
             output_cap=planned.output_cap,
             stream=ask.streamed,
             lease=attempt.grant.lease,
@@ -167,28 +202,42 @@ class Run:
         )
 
     async def _after_failure(
-        self, attempt: Attempt, ended: Ended, record: DecisionRecord, holding: Holding
+        self,
+        attempt: Attempt,
+        ended: Ended,
+        record: DecisionRecord,
+        holding: Holding,
+        trials: Trials | None,
     ) -> Next:
         """What to try next; raises when there is nothing, after settling."""
         settlement, retry_class, retry_after_s = attempt.failed(ended)
         self._under_way.remove(attempt)
-        if attempt.deltas:
+        said = self._said
+        if (attempt.deltas and trials is None) or (said is not None and said.deltas):
+            going_on = None
+            if said is not None:
+                going_on = said.next(record.decision, holding.tried, record.attempts, left_s=self._left_s)
+            if going_on is not None:
+                holding.settle_with_next(attempt, settlement)
+                return going_on
             await holding.settle(attempt, settlement)
-            raise StreamInterrupted(
-                record.decision_id, record.failed_attempts, attempt.deltas, record.cost_nanos
-            )
+            raise self._interrupted(attempt, record)
         step: Next | Stop = Stop("the providers service is away")
         if not isinstance(ended, ServiceUnavailable):
             step = self._next(attempt, record, holding, retry_class, retry_after_s)
         if isinstance(step, Next):
             holding.settle_with_next(attempt, settlement)
-            return step
+            return step if trials is None else trials.escalated()
         await holding.settle(attempt, settlement)
         if isinstance(ended, ServiceUnavailable):
             raise ended
         if retry_class is RetryClass.NEVER:
             raise RequestRejected.of(record.decision_id, record.failed_attempts)
         raise AllAttemptsFailed(record.decision_id, record.failed_attempts, retry_after_s)
+
+    def _interrupted(self, attempt: Attempt | None, record: DecisionRecord) -> StreamInterrupted:
+        deltas = self._said.deltas if self._said is not None else attempt.deltas if attempt is not None else 0
+        return StreamInterrupted(record.decision_id, record.failed_attempts, deltas, record.cost_nanos)
 
     def _next(
         self,
@@ -218,17 +267,27 @@ class Run:
     # ---- hedging -----------------------------------------------------------------------------------------------------
 
     async def _open(self, holding: Holding, step: Next) -> Attempt:
-        attempt = await holding.admit(step)
+        if step.purpose == continuing.PURPOSE:
+            try:
+                attempt = await holding.admit_only(step)
+            except BudgetRefused as refused:  # the answer ends where it broke off
+                assert self.record is not None
+                raise self._interrupted(None, self.record) from refused
+        else:
+            attempt = await holding.admit(step)
         self._under_way.append(attempt)
         return attempt
 
     async def _speaking(
-        self, attempt: Attempt, record: DecisionRecord, holding: Holding
+        self, attempt: Attempt, record: DecisionRecord, holding: Holding, *, alone: bool
     ) -> tuple[Attempt, AsyncIterator[providers_pb2.DispatchEvent]]:
-        """The attempt that answers, and its events: the given one, or a hedge that was quicker."""
+        """The attempt that answers, and its events: the given one, or a hedge that was quicker.
+
+        `alone`: the answer is on trial, beside which nobody is asked.
+        """
         conversation = await attempt.begin(self._dispatch(attempt, record))
         after_s = record.decision.question.rules.hedge_after_s
-        if after_s is None:
+        if after_s is None or alone or attempt.step.purpose == continuing.PURPOSE:
             return attempt, aiter(conversation)
 
         async def second() -> Lane | None:

@@ -66,6 +66,14 @@ class Holding:
                     raise self._explained(refused) from refused
                 step = Next(untried[0], purpose=step.purpose)
 
+    async def admit_only(self, step: Next) -> Attempt:
+        """The step's attempt with its hold granted, and no other candidate in its place. Raises BudgetRefused."""
+        try:
+            return await self._hold(step)
+        except BudgetRefused:
+            self._asking = None  # a refusal moved nothing
+            raise
+
     def settle_with_next(self, attempt: Attempt, settlement: Settlement) -> None:
         """Settles a failed attempt in the same step as the next hold: it lends its fallback what it gives back."""
         self._unsettled = (attempt, settlement)

@@ -147,6 +147,7 @@ class Decision(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     STREAMED_FIELD_NUMBER: _builtins.int
     CANDIDATE_TABLE_FIELD_NUMBER: _builtins.int
+    CASCADE_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Its id: "dec_" and 26 characters."""
     request_id: _builtins.str
@@ -231,6 +232,10 @@ class Decision(_message.Message):
     def candidate_table(self) -> Global___CandidateTable:
         """The candidates by columns: how routers send records to analytics, which turns them into `candidates` when asked."""
 
+    @_builtins.property
+    def cascade(self) -> Global___Cascade:
+        """Whether a cheap model was to be asked first, and what both roads were expected to cost. Absent: nobody asked for it."""
+
     def __init__(
         self,
         *,
@@ -262,16 +267,90 @@ class Decision(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         streamed: _builtins.bool = ...,
         candidate_table: Global___CandidateTable | None = ...,
+        cascade: Global___Cascade | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "candidate_table", b"candidate_table", "cost", b"cost", "decided_at", b"decided_at", "duration", b"duration", "features", b"features", "principal", b"principal", "propensity", b"propensity", "time_to_first_token", b"time_to_first_token", "versions", b"versions", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "candidate_table", b"candidate_table", "cascade", b"cascade", "cost", b"cost", "decided_at", b"decided_at", "duration", b"duration", "features", b"features", "principal", b"principal", "propensity", b"propensity", "time_to_first_token", b"time_to_first_token", "versions", b"versions", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "attempts", b"attempts", "candidate_table", b"candidate_table", "candidates", b"candidates", "cost", b"cost", "decided_at", b"decided_at", "decision_id", b"decision_id", "duration", b"duration", "failure", b"failure", "features", b"features", "max_output_tokens", b"max_output_tokens", "metadata", b"metadata", "plan", b"plan", "principal", b"principal", "priority", b"priority", "propensity", b"propensity", "reason", b"reason", "replans", b"replans", "request_id", b"request_id", "requested_model", b"requested_model", "seed", b"seed", "shadow_plan_first", b"shadow_plan_first", "strategy", b"strategy", "streamed", b"streamed", "task_belief", b"task_belief", "time_to_first_token", b"time_to_first_token", "trace_id", b"trace_id", "versions", b"versions", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "attempts", b"attempts", "candidate_table", b"candidate_table", "candidates", b"candidates", "cascade", b"cascade", "cost", b"cost", "decided_at", b"decided_at", "decision_id", b"decision_id", "duration", b"duration", "failure", b"failure", "features", b"features", "max_output_tokens", b"max_output_tokens", "metadata", b"metadata", "plan", b"plan", "principal", b"principal", "priority", b"priority", "propensity", b"propensity", "reason", b"reason", "replans", b"replans", "request_id", b"request_id", "requested_model", b"requested_model", "seed", b"seed", "shadow_plan_first", b"shadow_plan_first", "strategy", b"strategy", "streamed", b"streamed", "task_belief", b"task_belief", "time_to_first_token", b"time_to_first_token", "trace_id", b"trace_id", "versions", b"versions", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__propensity: _TypeAlias = _typing.Literal["propensity"]  # noqa: Y015
     _WhichOneofArgType__propensity: _TypeAlias = _typing.Literal["_propensity", b"_propensity"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__propensity) -> _WhichOneofReturnType__propensity | None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Cascade(_message.Message):
+    """Cascade compares asking a cheap model first, checking its answer and escalating with calling the strong one at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    CHEAP_MODEL_FIELD_NUMBER: _builtins.int
+    SECOND_MODEL_FIELD_NUMBER: _builtins.int
+    STRONG_MODEL_FIELD_NUMBER: _builtins.int
+    DIRECT_COST_FIELD_NUMBER: _builtins.int
+    CASCADE_COST_FIELD_NUMBER: _builtins.int
+    DIRECT_QUALITY_FIELD_NUMBER: _builtins.int
+    CASCADE_QUALITY_FIELD_NUMBER: _builtins.int
+    ESCALATION_FIELD_NUMBER: _builtins.int
+    used: _builtins.bool
+    """True if the cheap model was to be asked first."""
+    reason: _builtins.str
+    """Why, or why not, in one sentence."""
+    check: _builtins.str
+    """How the answer is checked: "schema", "parse", "option", "number" or "agreement". Empty: it cannot be."""
+    cheap_model: _builtins.str
+    """The cheap model as "provider/model". Empty: there is none that could be asked first."""
+    second_model: _builtins.str
+    """The cheap model that must give the same answer. Empty: the check needs none."""
+    strong_model: _builtins.str
+    """The model of the direct call."""
+    direct_quality: _builtins.float
+    """Expected quality of the direct call. Absent: not compared."""
+    cascade_quality: _builtins.float
+    """Expected quality of the cascade. Absent: not compared."""
+    escalation: _builtins.float
+    """How likely the strong model is called as well, 0 to 1."""
+    @_builtins.property
+    def direct_cost(self) -> _money_pb2.Money:
+        """Expected cost of the direct call. Absent: not compared."""
+
+    @_builtins.property
+    def cascade_cost(self) -> _money_pb2.Money:
+        """Expected cost of the cascade, escalations included. Absent: not compared."""
+
+    def __init__(
+        self,
+        *,
+        used: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        check: _builtins.str = ...,
+        cheap_model: _builtins.str = ...,
+        second_model: _builtins.str = ...,
+        strong_model: _builtins.str = ...,
+        direct_cost: _money_pb2.Money | None = ...,
+        cascade_cost: _money_pb2.Money | None = ...,
+        direct_quality: _builtins.float | None = ...,
+        cascade_quality: _builtins.float | None = ...,
+        escalation: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cascade_quality", b"_cascade_quality", "_direct_quality", b"_direct_quality", "cascade_cost", b"cascade_cost", "cascade_quality", b"cascade_quality", "direct_cost", b"direct_cost", "direct_quality", b"direct_quality"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cascade_quality", b"_cascade_quality", "_direct_quality", b"_direct_quality", "cascade_cost", b"cascade_cost", "cascade_quality", b"cascade_quality", "cheap_model", b"cheap_model", "check", b"check", "direct_cost", b"direct_cost", "direct_quality", b"direct_quality", "escalation", b"escalation", "reason", b"reason", "second_model", b"second_model", "strong_model", b"strong_model", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cascade_quality: _TypeAlias = _typing.Literal["cascade_quality"]  # noqa: Y015
+    _WhichOneofArgType__cascade_quality: _TypeAlias = _typing.Literal["_cascade_quality", b"_cascade_quality"]  # noqa: Y015
+    _WhichOneofReturnType__direct_quality: _TypeAlias = _typing.Literal["direct_quality"]  # noqa: Y015
+    _WhichOneofArgType__direct_quality: _TypeAlias = _typing.Literal["_direct_quality", b"_direct_quality"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cascade_quality) -> _WhichOneofReturnType__cascade_quality | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__direct_quality) -> _WhichOneofReturnType__direct_quality | None: ...
+
+Global___Cascade: _TypeAlias = Cascade  # noqa: Y015
 
 @_typing.final
 class CandidateTable(_message.Message):
@@ -702,6 +781,7 @@ class AttemptRecord(_message.Message):
     UNCONFIRMED_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     VENDOR_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Its number, from 1."""
     model: _builtins.str
@@ -715,9 +795,13 @@ class AttemptRecord(_message.Message):
     unconfirmed: _builtins.bool
     """True if the charge is a worst case that nobody has confirmed."""
     purpose: _builtins.str
-    """Why it was made: "first", "fallback", "retry", "hedge", "cascade", "continuation" or "shadow"."""
+    """Why it was made: "first", "fallback", "retry", "hedge", "cascade" (its answer is checked before anybody sees it),
+    "escalation" (that check failed), "continuation" (goes on where another broke off) or "mirror" (nobody sees its answer).
+    """
     vendor_request_id: _builtins.str
     """The vendor's id of the request. Empty: none."""
+    verdict: _builtins.str
+    """What a check said of the answer: "accepted", or why not. Empty: it was not checked."""
     @_builtins.property
     def held(self) -> _money_pb2.Money:
         """What was held."""
@@ -759,10 +843,11 @@ class AttemptRecord(_message.Message):
         unconfirmed: _builtins.bool = ...,
         purpose: _builtins.str = ...,
         vendor_request_id: _builtins.str = ...,
+        verdict: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duration", b"duration", "held", b"held", "started_at", b"started_at", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost", b"cost", "duration", b"duration", "endpoint_id", b"endpoint_id", "failure", b"failure", "held", b"held", "message", b"message", "model", b"model", "purpose", b"purpose", "started_at", b"started_at", "time_to_first_token", b"time_to_first_token", "unconfirmed", b"unconfirmed", "usage", b"usage", "vendor_request_id", b"vendor_request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost", b"cost", "duration", b"duration", "endpoint_id", b"endpoint_id", "failure", b"failure", "held", b"held", "message", b"message", "model", b"model", "purpose", b"purpose", "started_at", b"started_at", "time_to_first_token", b"time_to_first_token", "unconfirmed", b"unconfirmed", "usage", b"usage", "vendor_request_id", b"vendor_request_id", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,7 +67,9 @@ class RoutingPreferences(_message.Message):
     lower_output_cap: _builtins.bool
     """True to lower the output cap to what the budgets have left rather than to refuse."""
     cascade: _builtins.bool
-    """True to try a cheaper model first and check its answer, where the answer can be checked."""
+    """True to try a cheaper model first and check its answer, where the answer can be checked and that is expected to cost
+    less. A streamed answer is then held back until it is checked.
+    """
     use_cache: _builtins.bool
     """True to answer from the project's cache, if it has one."""
     @_builtins.property
@@ -404,7 +406,7 @@ class StreamGenerateResponse(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___GenerationStarted:
-        """A model was chosen and has begun."""
+        """A model was chosen and has begun; a second time only if it continues another's answer."""
 
     @_builtins.property
     def delta(self) -> _content_pb2.ChoiceDelta:
@@ -442,6 +444,7 @@ class GenerationStarted(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    CONTINUES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id."""
     decision_id: _builtins.str
@@ -452,6 +455,8 @@ class GenerationStarted(_message.Message):
     """Number of the attempt that got through."""
     trace_id: _builtins.str
     """W3C trace id. Empty: not traced."""
+    continues: _builtins.bool
+    """True if this model goes on where another one broke off: what follows is its text, behind that of the other."""
     def __init__(
         self,
         *,
@@ -460,10 +465,11 @@ class GenerationStarted(_message.Message):
         model: _builtins.str = ...,
         attempt: _builtins.int = ...,
         trace_id: _builtins.str = ...,
+        continues: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "decision_id", b"decision_id", "model", b"model", "request_id", b"request_id", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "continues", b"continues", "decision_id", b"decision_id", "model", b"model", "request_id", b"request_id", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,7 +87,8 @@ class RouterServiceServicer:
 
     def StreamGenerate(self, request, context):
         """StreamGenerate answers as the model speaks. The first event is `started`, the last one `finished`; a failure after
-        the first delta ends the call with STREAM_INTERRUPTED, and what came before stands and is charged.
+        the first delta ends the call with STREAM_INTERRUPTED, and what came before stands and is charged. Only where the
+        request or the policy allows it another model goes on instead, announced by another `started` that says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,8 @@ class RouterServiceStub:
     """Generate answers a conversation with one model's answer."""
     StreamGenerate: _grpc.UnaryStreamMultiCallable[_router_pb2.StreamGenerateRequest, _router_pb2.StreamGenerateResponse]
     """StreamGenerate answers as the model speaks. The first event is `started`, the last one `finished`; a failure after
-    the first delta ends the call with STREAM_INTERRUPTED, and what came before stands and is charged.
+    the first delta ends the call with STREAM_INTERRUPTED, and what came before stands and is charged. Only where the
+    request or the policy allows it another model goes on instead, announced by another `started` that says so.
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]
     """Embed turns texts into vectors."""
@@ -63,7 +64,8 @@ class RouterServiceAsyncStub(RouterServiceStub):
     """Generate answers a conversation with one model's answer."""
     StreamGenerate: _aio.UnaryStreamMultiCallable[_router_pb2.StreamGenerateRequest, _router_pb2.StreamGenerateResponse]  # type: ignore[assignment]
     """StreamGenerate answers as the model speaks. The first event is `started`, the last one `finished`; a failure after
-    the first delta ends the call with STREAM_INTERRUPTED, and what came before stands and is charged.
+    the first delta ends the call with STREAM_INTERRUPTED, and what came before stands and is charged. Only where the
+    request or the policy allows it another model goes on instead, announced by another `started` that says so.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]  # type: ignore[assignment]
     """Embed turns texts into vectors."""
@@ -94,7 +96,8 @@ class RouterServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_router_pb2.StreamGenerateResponse], _abc.AsyncIterator[_router_pb2.StreamGenerateResponse]]:
         """StreamGenerate answers as the model speaks. The first event is `started`, the last one `finished`; a failure after
-        the first delta ends the call with STREAM_INTERRUPTED, and what came before stands and is charged.
+        the first delta ends the call with STREAM_INTERRUPTED, and what came before stands and is charged. Only where the
+        request or the policy allows it another model goes on instead, announced by another `started` that says so.
         """
 
     def Embed(
