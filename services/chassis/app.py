@@ -21,11 +21,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.chassis import tracing
 from services.chassis.auth import Authenticator
@@ -34,7 +34,7 @@ from services.chassis.health import Health
 from services.chassis.metrics import exposition
 from services.chassis.otlp import OtlpSink
 from services.chassis.pipeline import Pipeline
-from services.chassis.server import Registration, listen, new_server, register
+from services.chassis.server import Registrar, Registration, listen, new_server, register
 from services.chassis.service_settings import ServiceSettings
 from services.chassis.settings import Address
 from services.chassis.tracing import Tracer
@@ -101,11 +101,7 @@ async def serving(app: App[AnySettings], settings: AnySettings) -> AsyncIterator
             )
 
         services = register(server, registrations, pipeline)
-        # Health and reflection answer to anyone, and leave no spans: load balancers ask every few seconds.
-        health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-        if settings.reflection:
-            known = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-            reflection.enable_server_reflection([*known, reflection.SERVICE_NAME], server)
+        _answer_anyone(server, health, services, reflect=settings.reflection)
         address = listen(server, settings.listen)
         await server.start()
         stack.push_async_callback(_stop, server, settings.drain_s)
@@ -113,6 +109,19 @@ async def serving(app: App[AnySettings], settings: AnySettings) -> AsyncIterator
         stack.push_async_callback(health.stop)
         stack.push_async_callback(_drain, health, stopping)
         yield Running(address, metrics, health, services)
+
+
+def _answer_anyone(
+    server: grpc.aio.Server, health: Health, services: Sequence[str], *, reflect: bool
+) -> None:
+    """Health and reflection, without authentication and spans: load balancers ask every few seconds."""
+    registrar: Any = Registrar()
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, registrar)
+    if reflect:
+        health_service = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        servicer = reflection.aio.ReflectionServicer([*services, health_service, reflection.SERVICE_NAME])
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, registrar)  # type: ignore[no-untyped-call]
+    registrar.serve_by(server)
 
 
 async def _tracer(name: str, settings: ServiceSettings, stack: contextlib.AsyncExitStack) -> Tracer:

@@ -17,6 +17,7 @@ from services.kernel.errors import DeadlineExceeded, StoreUnavailable
 from services.local import ports
 from services.local.child import running
 from services.local.postgres import LocalPostgres
+from tests.support.conditions import until
 
 
 @pytest.fixture
@@ -133,6 +134,7 @@ async def test_an_outage_is_prompt_typed_and_heals(tmp_path: Path, folder: Path)
                 process.wait()
                 with pytest.raises(StoreUnavailable):
                     await sleeping
+                await until(lambda: _is_away(database))  # a backend lives a moment longer than its postmaster
                 begun = time.monotonic()
                 with pytest.raises(StoreUnavailable):
                     await database.answers()
@@ -142,6 +144,14 @@ async def test_an_outage_is_prompt_typed_and_heals(tmp_path: Path, folder: Path)
                     assert await database.answers()
     finally:
         postgres.remove()
+
+
+async def _is_away(database: Database) -> bool:
+    try:
+        await database.answers()
+    except StoreUnavailable:
+        return True
+    return False
 
 
 async def _until_ready(postgres: LocalPostgres, pid: int) -> None:
