@@ -116,7 +116,8 @@ def from_pb_entry(entry: ledger.LedgerEntry) -> UsageEntry:
 
 def from_pb_decision(decision: Decision) -> DecisionRecord:
     """A record as the store keeps it."""
-    principal, attempts = decision.principal, decision.attempts
+    principal = decision.principal
+    attempts = [attempt for attempt in decision.attempts if attempt.purpose != "mirror"]
     belief = max(decision.task_belief, key=lambda known: known.probability, default=None)
     return DecisionRecord(
         organisation_id=principal.organisation_id,

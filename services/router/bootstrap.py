@@ -40,6 +40,7 @@ from services.router.use_cases.asking import Tools
 from services.router.use_cases.cached import Answers
 from services.router.use_cases.feedback import Learn
 from services.router.use_cases.leases import Leases
+from services.router.use_cases.mirroring import Mirrors
 from services.router.use_cases.observe import Observer, SharedConditions
 from services.router.use_cases.promote import Promote
 from services.router.use_cases.repeats import Repeats
@@ -128,6 +129,7 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
             observer,
             clock,
             RemoteVectorModels(providers),
+            Mirrors(world.directory),
         )
         outcomes = PostgresOutcomes(database, settings.answers_key)
         await _in_background(stack, outcomes=outcomes.run())

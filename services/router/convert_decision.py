@@ -70,7 +70,7 @@ def _without_candidates(record: DecisionRecord) -> pb.Decision:
         ),
         plan=[question.board.candidates[planned.index].name for planned in decision.plan],
         reason=explain.reason(decision),
-        attempts=[to_pb_attempt(attempt) for attempt in record.attempts],
+        attempts=[to_pb_attempt(attempt) for attempt in record.attempts_and_mirror],
         failure=reason_number(record.failure),
         versions=to_pb_versions(decision),
         seed=question.seed,

@@ -252,6 +252,10 @@ class DecisionLog(Protocol):
         """Takes a request that has ended; never blocks, never raises. When its buffer is full the oldest is dropped."""
         ...
 
+    def keep(self, record: DecisionRecord) -> None:
+        """Makes a request known here that has ended, and will be recorded when what follows from it has ended, too."""
+        ...
+
     async def find(
         self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
     ) -> decision_pb2.Decision | None:

@@ -75,6 +75,8 @@ class DecisionRecord:
     data_class: str = ""
     trace_id: str = ""
     attempts: list[AttemptRecord] = field(default_factory=list)
+    mirror: AttemptRecord | None = None
+    """The copy that a shadow model got; None: there was none, or it has not begun."""
     failure: str = ""
     replans: int = 0
     shadow_first: str = ""
@@ -85,10 +87,15 @@ class DecisionRecord:
 
     @property
     def cost_nanos(self) -> int | None:
-        """What all attempts cost together; None while one of them is not settled."""
+        """What all attempts cost together, a mirror's left out; None while one of them is not settled."""
         costs = [attempt.cost_nanos for attempt in self.attempts]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if len(known) == len(costs) else None
+
+    @property
+    def attempts_and_mirror(self) -> list[AttemptRecord]:
+        """The attempts, and behind them the mirror's."""
+        return self.attempts if self.mirror is None else [*self.attempts, self.mirror]
 
     @property
     def failed_attempts(self) -> tuple[FailedAttempt, ...]:

@@ -57,7 +57,7 @@ class Decisions:
         self._empty.set()
 
     def record(self, record: DecisionRecord) -> None:
-        self._keep(record)
+        self.keep(record)
         if self._stub is None:
             return
         if len(self._buffer) >= BUFFER_MAX:
@@ -144,7 +144,7 @@ class Decisions:
         finally:
             call.cancel()
 
-    def _keep(self, record: DecisionRecord) -> None:
+    def keep(self, record: DecisionRecord) -> None:
         if self._kept_max == 0:
             return
         self._kept[record.decision_id] = record

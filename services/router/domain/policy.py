@@ -93,6 +93,17 @@ class CascadeRules:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorRules:
+    """That a share of what was answered is sent to another model as well, whose answer nobody sees."""
+
+    key_id: str
+    """The key whose budgets pay."""
+    model: str = ""
+    """`provider/model`. Empty: only what aliases mirror."""
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """Everything that governs one decision. Immutable and hashable, so that what follows from it can be remembered."""
 
@@ -132,6 +143,7 @@ class Rules:
     cache_ttl_s: float | None = None
     """How long the project's answers are kept for identical requests. None: the project has no cache."""
     continue_on_other_model: bool = False
+    mirror: MirrorRules | None = None
     equal_embeddings: tuple[tuple[str, ...], ...] = ()
     """Groups of models whose vectors are interchangeable: the same model at several vendors."""
 

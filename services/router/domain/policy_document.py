@@ -15,6 +15,7 @@ from services.router.domain.policy import (
     ATTEMPTS_MAX,
     CascadeRules,
     ComplianceRules,
+    MirrorRules,
     Policy,
     Rules,
     Share,
@@ -145,6 +146,7 @@ def _policy(
         use_cache=cache.get("always", False),
         cache_ttl_s=cache.get("ttl_s"),
         continue_on_other_model=attempts.get("continue_on_other_model", False),
+        mirror=found.get("mirror"),
         equal_embeddings=(found.get("embeddings") or {}).get("equal", ()),
     )
     return Policy(
@@ -179,6 +181,16 @@ def _cascade(reader: Reader, node: yaml.Node, path: str) -> CascadeRules | bool 
     if rules.options and rules.check not in ("option", "agreement"):
         reader.problem(node, path, f"Options mean nothing to the check `{rules.check}`.")
     return rules
+
+
+def _mirror(reader: Reader, node: yaml.Node, path: str) -> MirrorRules | None:
+    found = mapping(reader, node, path, {"model": model_name, "share": number(0, 1), "key": word})
+    if "key" not in found:
+        reader.problem(node, path, "It needs a key, whose budgets pay for the mirrored traffic.")
+        return None
+    if ("model" in found) != ("share" in found):
+        reader.problem(node, path, "A model and its share go together.")
+    return MirrorRules(found["key"], found.get("model", ""), found.get("share", 0.0))
 
 
 _CHECKS = {name: name for name in ("json", "option", "number", "agreement")}
@@ -239,6 +251,7 @@ _TOP: Mapping[str, Read] = {
     "shares": list_of(_share),
     "probe_share": number(0, 0.5),
     "cascade": _cascade,
+    "mirror": _mirror,
     "embeddings": fields_of({"equal": list_of(list_of(model_name))}),
     "cache": fields_of({"ttl_s": number(0, 30 * 86_400, above=True), "always": yes_no}),
 }

@@ -17,6 +17,7 @@ from turnpike.providers.v1 import providers_pb2
 
 if TYPE_CHECKING:
     from services.router.use_cases.generate import Run
+    from services.router.use_cases.mirroring import Mirrors
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Tools:
     observations: Observations
     clock: Clock
     vectors: VectorModels
+    mirrors: "Mirrors"
     retries: RetryBudget = field(default_factory=RetryBudget)
 
 

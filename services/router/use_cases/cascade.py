@@ -59,13 +59,11 @@ class Trials:
         cascade = self.cascade
         assert cascade is not None
         rules = self.record.decision.question.rules.cascade or CascadeRules()
-        texts = _texts(answer, self.held)
+        texts = texts_of(answer, self.held)
         if cascade.check == "agreement":
             return self._agree(attempt, texts, cascade, rules.options)
-        verdicts = [self._verdict(cascade.check, text, rules.options) for text in texts] or ["it is empty"]
-        rejected = [verdict for verdict in verdicts if verdict != ACCEPTED]
-        attempt.record.verdict = rejected[0] if rejected else ACCEPTED
-        return self.escalated() if rejected else None
+        attempt.record.verdict = verdict_on(cascade.check, texts, rules.options, self.input)
+        return None if attempt.record.verdict == ACCEPTED else self.escalated()
 
     def escalated(self) -> Next:
         """The strong model's turn."""
@@ -88,22 +86,25 @@ class Trials:
         attempt.record.verdict = ACCEPTED if agreed else "the two do not agree"
         return None if agreed else self.escalated()
 
-    def _verdict(self, check: str, text: str, options: tuple[str, ...]) -> str:
+
+def verdict_on(
+    check: str, texts: Sequence[str], options: tuple[str, ...], given: content_pb2.GenerationInput
+) -> str:
+    """ACCEPTED if every text passes the check; else what the first one lacks."""
+    schema = MessageToDict(given.output_format.json_schema.schema) if check == "schema" else None
+    for text in texts:
         if check == "option":
-            return (
-                ACCEPTED
-                if option_of(text, options) is not None
-                else "it names none of the options, or several"
-            )
-        if check == "number":
-            return ACCEPTED if number_of(text) is not None else "there is no number in it"
-        schema = None
-        if check == "schema":
-            schema = MessageToDict(self.input.output_format.json_schema.schema)
-        return json_verdict(text, schema)
+            verdict = ACCEPTED if option_of(text, options) is not None else "it names no option, or several"
+        elif check == "number":
+            verdict = ACCEPTED if number_of(text) is not None else "there is no number in it"
+        else:
+            verdict = json_verdict(text, schema)
+        if verdict != ACCEPTED:
+            return verdict
+    return ACCEPTED if texts else "it is empty"
 
 
-def _texts(answer: providers_pb2.AttemptFinished, deltas: Sequence[content_pb2.ChoiceDelta]) -> list[str]:
+def texts_of(answer: providers_pb2.AttemptFinished, deltas: Sequence[content_pb2.ChoiceDelta]) -> list[str]:
     """The texts of the answer's choices, whole or from its deltas."""
     if answer.choices:
         return [

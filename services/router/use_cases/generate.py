@@ -329,7 +329,12 @@ class Run:
         record.failure = failure.reason if failure is not None else ""
         # The caller has gone in the middle of an attempt: it is recorded when that has told what it cost.
         abandoned = [self._abandon(attempt, record, "the caller left") for attempt in self._under_way]
-        if not any(abandoned):
+        if any(abandoned):
+            return
+        mirrored = record.decision.question.rules.mirror is not None and self._done and failure is None
+        if mirrored and self._tools.mirrors.begin(self._tools, self._ask, record):
+            self._tools.log.keep(record)  # the mirror records it
+        else:
             self._tools.log.record(record)
 
     def _abandon(self, attempt: Attempt, record: DecisionRecord, why: str, word: Word = None) -> bool:

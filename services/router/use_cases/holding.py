@@ -74,6 +74,10 @@ class Holding:
             self._asking = None  # a refusal moved nothing
             raise
 
+    def give_back(self, attempt: Attempt) -> None:
+        """Frees, in the background, a hold under which nothing was sent."""
+        self._tools.settlements.later(attempt.key, Free("nothing was sent"))
+
     def settle_with_next(self, attempt: Attempt, settlement: Settlement) -> None:
         """Settles a failed attempt in the same step as the next hold: it lends its fallback what it gives back."""
         self._unsettled = (attempt, settlement)

@@ -8,10 +8,11 @@ from services.kernel.errors import TurnpikeError
 from services.router.domain import explain, vector_space
 from services.router.domain.access import Caller
 from services.router.domain.board import Board
-from services.router.domain.constraints import Headroom
+from services.router.domain.constraints import Headroom, standing
 from services.router.domain.estimates import NOTHING_KNOWN, TaskProbabilities
 from services.router.domain.features import Features, Strategy, Wishes
 from services.router.domain.learned import EstimatorBook
+from services.router.domain.mirroring import mirror_question, mirror_rules, mirrored_to
 from services.router.domain.plan import Decision, Question, decide
 from services.router.domain.policy import ComplianceRules, Policy, Rules, Share, pressure
 from services.router.domain.world import World
@@ -139,6 +140,22 @@ class Router:
         except TurnpikeError:
             return ""
         return first.name if first is not None else ""
+
+    def mirrored(self, decision: Decision, caller: Caller) -> Decision | None:
+        """The decision for the shadow model that gets a copy of a request; None: none does, or none can and may."""
+        question, world = decision.question, self._world
+        wanted = question.rules.mirror
+        if wanted is None:
+            return None
+        alias = world.policies.alias(caller.organisation_id, question.asked)
+        model = mirrored_to(question, wanted, alias)
+        if not model:
+            return None
+        allowed = world.policies.policy_for(caller).rules.allow_models
+        rules = mirror_rules(question.rules, allowed, model)
+        standing_now = standing(question.board, world.access(caller), rules, (model,))
+        shadow = decide(mirror_question(question, rules, standing_now, model))
+        return shadow if shadow.plan else None
 
     def again(
         self, decision: Decision, headroom: tuple[Headroom, ...], avoid: frozenset[str] = frozenset()

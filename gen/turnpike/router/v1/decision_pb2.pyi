@@ -214,7 +214,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
-        """What all attempts cost. Absent: not known yet."""
+        """What all attempts cost, that of a mirror left out: another key pays for it. Absent: not known yet."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
