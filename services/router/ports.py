@@ -233,6 +233,14 @@ class Observations(Protocol):
         """An attempt is about to begin. False: the endpoint is being probed, others should wait for what that finds."""
         ...
 
+    def rest_s(self, endpoint_id: str) -> float:
+        """Seconds until it makes sense to try the endpoint; 0: now."""
+        ...
+
+    def abandoned(self, endpoint_id: str) -> None:
+        """An attempt that was about to begin, or had begun, tells nothing of how the endpoint fares."""
+        ...
+
     def succeeded(self, attempt: AttemptRecord) -> None:
         """An attempt has answered."""
         ...

@@ -17,8 +17,9 @@ SAMPLES_TO_OPEN = 10.0
 """Or: half of at least so many recent attempts."""
 
 REST_S_FIRST = 2.0
-REST_S_MAX = 60.0
-"""The rest doubles from the first to the longest while probes fail; short enough that recovery is found in seconds."""
+REST_S_MAX = 8.0
+"""The rest doubles from the first to the longest while probes fail. Short, so that recovery is found in seconds: a dead
+endpoint costs one request in eight seconds a fallback, and one that is well and left alone costs them all."""
 
 SUCCESSES_TO_CLOSE = 2
 
@@ -67,6 +68,10 @@ class Breaker:
         if self.state is not BreakerState.HALF_OPEN:
             return self
         return replace(self, probes=self.probes + 1, probed_at_s=now_s)
+
+    def abandoned(self) -> "Breaker":
+        """A request that was sent has told nothing: another one may try."""
+        return self if self.probes == 0 else replace(self, probes=self.probes - 1)
 
     def succeeded(self) -> "Breaker":
         """An attempt has answered."""

@@ -64,6 +64,11 @@ class Conditions:
         """The endpoint's condition."""
         return self.endpoints.get(endpoint_id, _UNKNOWN)
 
+    def calm(self) -> "Conditions":
+        """The same speeds with everybody well."""
+        well = {endpoint_id: Condition(speed=known.speed) for endpoint_id, known in self.endpoints.items()}
+        return Conditions(self.version, well)
+
 
 _UNKNOWN = Condition()
 NO_CONDITIONS = Conditions(0, {})

@@ -146,6 +146,7 @@ class Attempt:
         self.span.attributes[names.ERROR_TYPE] = record.failure
         self.span.error_description = why
         self.span.end()
+        self._tools.observations.abandoned(record.endpoint_id)
         if self._conversation is None:
             self._tools.leases.closed(self.key)
             return False

@@ -36,6 +36,7 @@ from services.router.use_cases.continuing import Said, continuable
 from services.router.use_cases.hedging import Lane, Word, race, resumed
 from services.router.use_cases.holding import Holding, tell
 from services.router.use_cases.route import refusal
+from services.router.use_cases.second_look import SecondLook
 from turnpike.providers.v1 import providers_pb2
 
 _DRAW_PAUSE = 40
@@ -50,6 +51,7 @@ class Run:
         self._ask = ask
         self._begun_s = tools.clock.monotonic_s()
         self._holding: Holding | None = None
+        self._look: SecondLook | None = None
         self._under_way: list[Attempt] = []
         self._done = False
         self._trials: Trials | None = None
@@ -73,8 +75,9 @@ class Run:
         failure: TurnpikeError | None = None
         try:
             record = self._decide()
-            holding = self._holding = Holding(self._tools, self._ask, record)
-            step = Next(record.decision.plan[0], purpose=self._purpose())
+            look = self._look = SecondLook(self._tools, record, lambda: self._left_s)
+            holding = self._holding = Holding(self._tools, self._ask, record, look)
+            step = await self._first(record, look)
             while True:
                 if step.after_s > 0:
                     await asyncio.sleep(step.after_s)
@@ -154,8 +157,6 @@ class Run:
                 trace_id=span.trace_id_hex if span.sampled else "",
             )
             tell(span, record)
-            if not decision.plan:
-                raise refusal(decision, decision_id)
         rules = decision.question.rules
         if rules.cascade is not None:
             self._trials = Trials(record, ask.input)
@@ -163,9 +164,15 @@ class Run:
             self._said = Said(ask.input)
         return record
 
-    def _purpose(self) -> str:
-        """Why the first candidate is called."""
-        return "first" if self._trials is None else self._trials.purpose
+    async def _first(self, record: DecisionRecord, look: SecondLook) -> Next:
+        """Whom to call first; raises NoCandidate or ModelNotAllowed if nobody can and may take the request."""
+        if record.decision.plan:
+            purpose = "first" if self._trials is None else self._trials.purpose
+            return Next(record.decision.plan[0], purpose=purpose)
+        found = await look.find()  # everybody who can and may may be resting
+        if found is None:
+            raise refusal(record.decision, record.decision_id)
+        return Next(found.planned, purpose="first")
 
     def _started(self, attempt: Attempt, record: DecisionRecord) -> Started:
         if record.ttft_s is None:
@@ -178,6 +185,9 @@ class Run:
         left_s = max(self._left_s, 0.0)
         assert self._holding is not None
         untried = sum(other.index not in self._holding.tried for other in decision.plan)
+        assert self._look is not None
+        if untried == 0 and self._look.has_others(planned.index):
+            untried = 1  # who rests now may be back by then
         others = min(untried, decision.question.rules.attempts_max - len(record.attempts))
         # Without a stream the first byte comes when the answer is complete.
         expected_s = decision.question.weather.ttft_s if ask.streamed else decision.duration_s
@@ -210,6 +220,8 @@ class Run:
         trials: Trials | None,
     ) -> Next:
         """What to try next; raises when there is nothing, after settling."""
+        look = self._look
+        assert look is not None
         settlement, retry_class, retry_after_s = attempt.failed(ended)
         self._under_way.remove(attempt)
         said = self._said
@@ -225,7 +237,15 @@ class Run:
         step: Next | Stop = Stop("the providers service is away")
         if not isinstance(ended, ServiceUnavailable):
             step = self._next(attempt, record, holding, retry_class, retry_after_s)
+            if (
+                isinstance(step, Next)
+                and step.purpose == "retry"
+                and look.has_others(attempt.step.planned.index)
+            ):
+                step = Stop("others may be asked again before this one")
         if isinstance(step, Next):
+            if step.purpose == "retry":
+                self._tools.retries.retry()
             holding.settle_with_next(attempt, settlement)
             return step if trials is None else trials.escalated()
         await holding.settle(attempt, settlement)
@@ -233,6 +253,8 @@ class Run:
             raise ended
         if retry_class is RetryClass.NEVER:
             raise RequestRejected.of(record.decision_id, record.failed_attempts)
+        if retry_class is not RetryClass.LARGER_CONTEXT and (found := await look.find()) is not None:
+            return found
         raise AllAttemptsFailed(record.decision_id, record.failed_attempts, retry_after_s)
 
     def _interrupted(self, attempt: Attempt | None, record: DecisionRecord) -> StreamInterrupted:
@@ -248,7 +270,7 @@ class Run:
         retry_after_s: float | None,
     ) -> Next | Stop:
         decision, retries = record.decision, self._tools.retries
-        step = fallback.after_failure(
+        return fallback.after_failure(
             decision.question.board,
             decision.plan,
             holding.tried,
@@ -260,9 +282,6 @@ class Run:
             retries_allowed=retries.allows,
             draw=unit(decision.question.seed, _DRAW_PAUSE + len(record.attempts)),
         )
-        if isinstance(step, Next) and step.purpose == "retry":
-            retries.retry()
-        return step
 
     # ---- hedging -----------------------------------------------------------------------------------------------------
 

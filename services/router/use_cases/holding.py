@@ -13,6 +13,7 @@ from services.router.use_cases.asking import Ask, Tools
 from services.router.use_cases.attempt import Attempt
 from services.router.use_cases.leases import LEASE_S
 from services.router.use_cases.route import excluded, headroom_of
+from services.router.use_cases.second_look import SecondLook
 
 REPLANS_MAX = 2
 """How often a refused hold makes a new plan: the second one knows every budget that refused the first."""
@@ -36,7 +37,11 @@ _OPERATIONS = {ModelKind.CHAT: "chat", ModelKind.EMBEDDING: "embeddings"}
 class Holding:
     """The money side of one run."""
 
-    def __init__(self, tools: Tools, ask: Ask, record: DecisionRecord) -> None:
+    def __init__(
+        self, tools: Tools, ask: Ask, record: DecisionRecord, look: SecondLook | None = None
+    ) -> None:
+        """`look`: waits for somebody to be back where nobody takes calls now; None: the request does not wait."""
+        self._look = look
         self._tools = tools
         self._ask = ask
         self._record = record
@@ -51,7 +56,10 @@ class Holding:
         Raises BudgetRefused, explained; ServiceUnavailable and the like if the budget service is away.
         """
         record = self._record
-        step = self._unless_probed(step)
+        found = self._unless_probed(step)
+        if found is None and self._look is not None:
+            found = await self._look.find()
+        step = found or step
         while True:
             try:
                 return await self._hold(step)
@@ -190,15 +198,15 @@ class Holding:
 
     # ---- planning anew -----------------------------------------------------------------------------------------------
 
-    def _unless_probed(self, step: Next) -> Next:
-        """The step, or the next candidate while the step's endpoint is being probed; the step if there is none."""
+    def _unless_probed(self, step: Next) -> Next | None:
+        """The step, or the next candidate while the step's endpoint is being probed; None: nobody takes calls now."""
         decision = self._record.decision
         candidates = decision.question.board.candidates
         others = [planned for planned in decision.plan if planned.index not in self.tried]
         for planned in (step.planned, *(other for other in others if other != step.planned)):
             if self._tools.observations.begun(candidates[planned.index].endpoint.endpoint_id):
                 return step if planned == step.planned else Next(planned, purpose=step.purpose)
-        return step
+        return None
 
     def _plan_anew(self, refused: BudgetRefused) -> None:
         record = self._record

@@ -17,6 +17,12 @@ from services.router.records import AttemptRecord
 
 PUBLISH_EVERY_S = 1.0
 
+PROBED_S = 0.2
+"""While an endpoint is being probed it is worth looking again this soon."""
+
+TURNED_AWAY_S = 0.5
+"""How long an endpoint is left alone whose replica of the providers service knew that it rests, and we did not."""
+
 WORTH_TELLING = 0.05
 """Endpoints of which less than so many attempts are remembered are not worth telling others of."""
 
@@ -39,6 +45,10 @@ ENDPOINTS_FAULT = frozenset(
         "VENDOR_RATE_LIMITED",
     }
 )
+
+
+TURNED_AWAY = "ENDPOINT_RESTING"
+"""Nothing was sent: the providers service knows that the endpoint rests."""
 
 
 class Part(NamedTuple):
@@ -73,6 +83,8 @@ class _Endpoint:
     sums: Sums = field(default_factory=Sums)
     others: Sums | None = None
     """What all other replicas measured."""
+    rests_until_s: float = 0.0
+    """By our own clock: until then it takes no calls, as we were told when we made one."""
 
 
 class Observer:
@@ -90,9 +102,28 @@ class Observer:
         endpoint = self._endpoint(endpoint_id)
         now_s = self._clock.monotonic_s()
         breaker = endpoint.breaker.at(now_s)
-        admitted = breaker.admits
+        admitted = breaker.admits and now_s >= endpoint.rests_until_s
         endpoint.breaker = breaker.begun(now_s) if admitted else breaker
         return admitted
+
+    def rest_s(self, endpoint_id: str) -> float:
+        """Seconds until it makes sense to try the endpoint; 0: now."""
+        endpoint = self._endpoint(endpoint_id)
+        now_s = self._clock.monotonic_s()
+        breaker = endpoint.breaker.at(now_s)
+        rest_s = endpoint.rests_until_s - now_s
+        if breaker.state is BreakerState.OPEN:
+            rest_s = max(rest_s, breaker.opened_at_s + breaker.rest_s - now_s)
+        elif not breaker.admits:
+            rest_s = max(rest_s, PROBED_S)
+        if endpoint.health in (Health.DOWN, Health.RESTING) and endpoint.retry_at_s is not None:
+            rest_s = max(rest_s, endpoint.retry_at_s - self._clock.now().timestamp())
+        return max(0.0, rest_s)
+
+    def abandoned(self, endpoint_id: str) -> None:
+        """An attempt tells nothing of how the endpoint fares; if it was a probe, another may be made."""
+        endpoint = self._endpoint(endpoint_id)
+        endpoint.breaker = endpoint.breaker.abandoned()
 
     def succeeded(self, attempt: AttemptRecord) -> None:
         endpoint = self._endpoint(attempt.endpoint_id)
@@ -105,10 +136,13 @@ class Observer:
         self._move(endpoint, endpoint.breaker.at(now_s).succeeded())
 
     def failed(self, attempt: AttemptRecord) -> None:
-        if attempt.failure not in ENDPOINTS_FAULT:
-            return
         endpoint = self._endpoint(attempt.endpoint_id)
         now_s = self._clock.monotonic_s()
+        if attempt.failure == TURNED_AWAY:
+            endpoint.rests_until_s = now_s + TURNED_AWAY_S
+        if attempt.failure not in ENDPOINTS_FAULT:
+            endpoint.breaker = endpoint.breaker.abandoned()
+            return
         endpoint.sums.add(now_s, failed=True, ttft_s=None, tokens=None, seconds=None)
         sums = endpoint.sums
         breaker = endpoint.breaker.at(now_s).failed(

@@ -7,7 +7,7 @@ from services.kernel.clock import Clock
 from services.kernel.errors import TurnpikeError
 from services.router.domain import explain, vector_space
 from services.router.domain.access import Caller
-from services.router.domain.board import Board
+from services.router.domain.board import Board, Weather
 from services.router.domain.constraints import Headroom, standing
 from services.router.domain.estimates import NOTHING_KNOWN, TaskProbabilities
 from services.router.domain.features import Features, Strategy, Wishes
@@ -156,6 +156,11 @@ class Router:
         standing_now = standing(question.board, world.access(caller), rules, (model,))
         shadow = decide(mirror_question(question, rules, standing_now, model))
         return shadow if shadow.plan else None
+
+    def calm(self, decision: Decision) -> Decision:
+        """The same question as if every endpoint fared well: whose plan is who is worth waiting for."""
+        weather = decision.question.weather
+        return decide(replace(decision.question, weather=Weather(weather.board, weather.conditions.calm())))
 
     def again(
         self, decision: Decision, headroom: tuple[Headroom, ...], avoid: frozenset[str] = frozenset()
