@@ -75,7 +75,7 @@ class Roads:
 def considered(roads: Roads, wanted: CascadeRules) -> Cascade:
     """The cascade that is expected to cost least, used or not, or why there is none."""
     strong = roads.plan[0]
-    check, why_not = _check(roads.features, wanted)
+    check, why_not = _check(roads.features, wanted, progressive=roads.rules.progressive_tokens is not None)
     if not check:
         return Cascade(False, why_not, "", strong)
     calls = 3 if check == "agreement" else 2
@@ -102,11 +102,13 @@ def with_cascade(plan: "tuple[Planned, ...]", cascade: Cascade) -> "tuple[Planne
     return (cascade.cheap, *rest, *((cascade.second,) if cascade.second is not None else ()))
 
 
-def _check(features: Features, wanted: CascadeRules) -> tuple[str, str]:
+def _check(features: Features, wanted: CascadeRules, *, progressive: bool) -> tuple[str, str]:
     if features.tools:
         return "", "a call of a tool is no answer that could be checked"
     if Capability.STREAMING in features.needs and not wanted.streams:
         return "", "a stream is held back only if its caller or the policy says so"
+    if Capability.STREAMING in features.needs and progressive:
+        return "", "a stream whose hold grows is not held back"
     if wanted.check != "json":
         if features.choices > 1 and wanted.check == "agreement":
             return "", "several answers cannot agree"

@@ -13,6 +13,7 @@ import numpy as np
 from services.kernel.pricing import Extent, RateUnknown, WorstCases
 from services.router.domain.board import Board, CandidateFacts, Weather
 from services.router.domain.cascading import Cascade, Roads, considered, with_cascade
+from services.router.domain.catalogue import Capability
 from services.router.domain.constraints import (
     Codes,
     Headroom,
@@ -77,7 +78,10 @@ class Planned:
     output_cap: int
     """Sent to the vendor and held, in tokens."""
     worst_case_nanos: int
+    """What is held at first."""
     input_bound: int
+    held_output: int | None = None
+    """Output tokens that the hold covers at first, where it grows with the answer. None: all of the cap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,9 +252,12 @@ class _Admission:
         self._ceiling = question.rules.cost_nanos_max
         self._choices = question.features.choices
         self._worst_cases = _worst_cases(question)
+        streamed = Capability.STREAMING in question.features.needs and self._choices == 1
+        self._progressive = question.rules.progressive_tokens if streamed else None
 
     def admit(self, index: int, bound: int, cap: int) -> Planned | Rule:
         """The candidate with what is to be held for it, or the rule that keeps it out."""
+        sent = cap
         worst_cases = self._worst_cases[index]
         if worst_cases is None:
             return Rule.PRICE_UNKNOWN
@@ -260,6 +267,10 @@ class _Admission:
             return Rule.PRICE_UNKNOWN
         if self._ceiling is not None and worst > self._ceiling:
             return Rule.CEILING_COST
+        held = None
+        if self._progressive is not None and self._progressive < cap and not self._thinks(index):
+            held = cap = self._progressive
+            worst = worst_cases.nanos(bound, held)
         if self._rooms:
             model = self._question.board.candidates[index].model
             for room in self._rooms:
@@ -268,7 +279,11 @@ class _Admission:
                     or (room.tokens is not None and bound + cap * self._choices > room.tokens)
                 ):
                     return Rule.HEADROOM
-        return Planned(index, cap, worst, bound)
+        return Planned(index, sent, worst, bound, held)
+
+    def _thinks(self, index: int) -> bool:
+        """True if the model may produce tokens that nobody sees, and so nobody can count as they come."""
+        return bool(int(self._question.board.capabilities[index]) & Capability.REASONING)
 
     def cap_fitting(self, index: int, bound: int, cap: int) -> int:
         """The largest output cap with which the candidate fits the headroom and the cost ceiling; 0: none."""

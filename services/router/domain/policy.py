@@ -130,6 +130,8 @@ class Rules:
     """Largest output cap that a caller may ask for."""
     output_tokens_default: int = OUTPUT_TOKENS_DEFAULT
     lower_output_cap: bool = False
+    progressive_tokens: int | None = None
+    """Output tokens that a stream's hold covers at first, and grows by. None: the whole cap is held."""
     output_tokens_min: int = 16
     """A lowered cap is never below this: an answer of a few tokens is worse than a refusal."""
     allow_preview: bool = False

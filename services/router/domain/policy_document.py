@@ -42,6 +42,9 @@ from services.router.domain.utility import Weights
 DOCUMENT_BYTES_MAX = 64 * 1024
 """A policy that a person keeps in mind is far smaller."""
 
+PROGRESSIVE_TOKENS_MIN = 1_024
+"""Holds that grow have a margin that is never given out; smaller steps would be mostly that, and many."""
+
 DEPTH_MAX = 16
 """Brackets within brackets; the time that YAML's scanner takes grows with the square of it."""
 
@@ -136,6 +139,7 @@ def _policy(
         output_tokens_max=output.get("max_tokens"),
         output_tokens_default=output.get("default_tokens", defaults.output_tokens_default),
         lower_output_cap=output.get("lower_cap", False),
+        progressive_tokens=output.get("progressive_tokens"),
         output_tokens_min=output.get("min_tokens", defaults.output_tokens_min),
         allow_preview=models.get("preview", defaults.allow_preview),
         allow_deprecated=models.get("deprecated", defaults.allow_deprecated),
@@ -235,7 +239,13 @@ _TOP: Mapping[str, Read] = {
         }
     ),
     "output": fields_of(
-        {"max_tokens": _TOKENS, "default_tokens": _TOKENS, "lower_cap": yes_no, "min_tokens": _TOKENS}
+        {
+            "max_tokens": _TOKENS,
+            "default_tokens": _TOKENS,
+            "lower_cap": yes_no,
+            "min_tokens": _TOKENS,
+            "progressive_tokens": whole(PROGRESSIVE_TOKENS_MIN, 10_000_000),
+        }
     ),
     "attempts": fields_of(
         {

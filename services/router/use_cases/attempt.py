@@ -153,6 +153,13 @@ class Attempt:
         self._conversation.cancel(why)
         return True
 
+    async def stop(self, reason: str, why: str) -> Settlement:
+        """Stops a model in the middle of its answer, for a reason of ours; returns what to charge."""
+        self.abandon(why)
+        settlement = await self.wind_up()
+        self.record.failure = reason
+        return settlement
+
     async def wind_up(self, last: providers_pb2.DispatchEvent | None = None) -> Settlement:
         """Waits for the last event of an abandoned attempt, or has it already; returns what to charge."""
         assert self._conversation is not None

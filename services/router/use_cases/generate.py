@@ -28,15 +28,17 @@ from services.router.errors import (
 )
 from services.router.ports import Dispatch, Free
 from services.router.records import DecisionRecord
-from services.router.use_cases import continuing
+from services.router.use_cases import continuing, extending
 from services.router.use_cases.asking import Ask, Event, Finished, Started, Tools
 from services.router.use_cases.attempt import Attempt, Ended
 from services.router.use_cases.cascade import Trials
 from services.router.use_cases.continuing import Said, continuable
+from services.router.use_cases.extending import Meter
 from services.router.use_cases.hedging import Lane, Word, race, resumed
 from services.router.use_cases.holding import Holding, tell
 from services.router.use_cases.route import refusal
 from services.router.use_cases.second_look import SecondLook
+from turnpike.common.v1 import content_pb2
 from turnpike.providers.v1 import providers_pb2
 
 _DRAW_PAUSE = 40
@@ -86,6 +88,7 @@ class Run:
                 ended: Ended = None
                 try:
                     attempt, events = await self._speaking(attempt, record, holding, alone=trials is not None)
+                    meter = Meter.of(self._tools.holds, attempt)
                     async for event in events:
                         kind = event.WhichOneof("event")
                         if kind == "delta":
@@ -98,6 +101,10 @@ class Run:
                             if self._said is not None:
                                 self._said.add(event.delta)
                             yield event.delta
+                            if meter is not None and not await meter.covers(event.delta):
+                                for ending in await self._cut(attempt, holding):
+                                    yield ending
+                                return
                         elif kind != "started":
                             ended = event
                 except TurnpikeError as error:
@@ -129,6 +136,18 @@ class Run:
             raise
         finally:
             self._end(failure)
+
+    async def _cut(self, attempt: Attempt, holding: Holding) -> tuple[Event, ...]:
+        """Ends a stream whose budgets have no room for more: what was said stands, and the end says so."""
+        settlement = await attempt.stop(extending.REASON, "The budgets had no room for more of the answer.")
+        self._under_way.remove(attempt)
+        await holding.settle(attempt, settlement)
+        self._done = True
+        answer = providers_pb2.AttemptFinished(endpoint_id=attempt.record.endpoint_id)
+        return (
+            content_pb2.ChoiceDelta(finish_reason=content_pb2.FINISH_REASON_BUDGET),
+            Finished(answer, attempt.step.planned.output_cap, attempt.record),
+        )
 
     def _decide(self) -> DecisionRecord:
         tools, ask = self._tools, self._ask

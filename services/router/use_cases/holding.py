@@ -122,7 +122,7 @@ class Holding:
             groups=candidate.model.groups,
             amount_nanos=planned.worst_case_nanos,
             input_tokens_bound=planned.input_bound,
-            output_tokens_bound=planned.output_cap * ask.subject.features.choices,
+            output_tokens_bound=(planned.held_output or planned.output_cap) * ask.subject.features.choices,
             price_revision=board.price_revision,
             endpoint_id=candidate.endpoint.endpoint_id,
             lease_s=LEASE_S,
