@@ -41,8 +41,12 @@ def uuid7() -> int:
     return ms << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | random
 
 
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+_PAIR_SHIFTS = range((_BODY_LENGTH - 2) * 5, -1, -10)
+
+
 def _encode(number: int) -> str:
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range((_BODY_LENGTH - 1) * 5, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _PAIR_SHIFTS])
 
 
 class Id(str):

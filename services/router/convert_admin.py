@@ -14,7 +14,7 @@ from services.kernel.errors import CredentialsMissing, InvalidRequest
 from services.kernel.ids import RequestId
 from services.kernel.pages import page_key, page_rows, page_token
 from services.router.convert_catalogue import moment
-from services.router.convert_decision import to_pb_candidates, to_pb_timestamp, to_pb_versions
+from services.router.convert_decision import fill_pb_versions, to_pb_candidates, to_pb_timestamp
 from services.router.domain import explain
 from services.router.domain.administered import (
     AliasTarget,
@@ -251,7 +251,7 @@ def to_pb_again(stored: decision_pb2.Decision, decision: Decision | None) -> dec
     message.plan.extend(board.candidates[planned.index].name for planned in decision.plan)
     message.reason = explain.reason(decision)
     message.candidates.extend(to_pb_candidates(decision))
-    message.versions.CopyFrom(to_pb_versions(decision))
+    fill_pb_versions(message.versions, decision)
     if decision.plan:
         message.max_output_tokens = decision.plan[0].output_cap
     return message

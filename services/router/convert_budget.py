@@ -1,4 +1,10 @@
-"""Holds, settlements and the directory, between the budget service's messages and the router's words."""
+"""Holds, settlements and the directory, between the budget service's messages and the router's words.
+
+What every request sends is filled in place (`fill_pb_…`): that takes half the time of nested constructors, which copy
+each part into its whole.
+"""
+
+from collections.abc import Mapping, MutableMapping
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,7 +23,7 @@ from services.router.ports import AttemptKey, Charge, Grant, HoldTerms, Receipt
 from services.router.records import Room
 from turnpike.budget.v1 import budget_pb2 as pb
 from turnpike.budget.v1 import entities_pb2
-from turnpike.common.v1 import error_pb2, money_pb2, principal_pb2
+from turnpike.common.v1 import error_pb2, principal_pb2
 
 REASON_PREFIX = "ERROR_REASON_"
 
@@ -32,6 +38,8 @@ def reason_name(reason: int) -> str:
 
 def reason_number(name: str) -> error_pb2.ErrorReason.ValueType:
     """The ErrorReason of a name without its prefix; UNSPECIFIED for a name that is none."""
+    if not name:
+        return error_pb2.ERROR_REASON_UNSPECIFIED
     try:
         return error_pb2.ErrorReason.Value(REASON_PREFIX + name)
     except ValueError:
@@ -40,54 +48,81 @@ def reason_number(name: str) -> error_pb2.ErrorReason.ValueType:
 
 def to_pb_key(key: AttemptKey) -> principal_pb2.AttemptKey:
     """The attempt's key."""
-    return principal_pb2.AttemptKey(
-        organisation_id=key.organisation_id, request_id=key.request_id, attempt=key.attempt
-    )
+    message = principal_pb2.AttemptKey()
+    fill_pb_key(message, key)
+    return message
+
+
+def fill_pb_key(message: principal_pb2.AttemptKey, key: AttemptKey) -> None:
+    """The attempt's key."""
+    message.organisation_id = key.organisation_id
+    message.request_id = key.request_id
+    message.attempt = key.attempt
 
 
 def to_pb_principal(caller: Caller) -> principal_pb2.Principal:
     """On whose behalf."""
-    return principal_pb2.Principal(
-        organisation_id=caller.organisation_id,
-        team_id=caller.team_id,
-        project_id=caller.project_id,
-        key_id=caller.key_id,
-        user_id=caller.user_id,
-    )
+    message = principal_pb2.Principal()
+    fill_pb_principal(message, caller)
+    return message
 
 
-def to_pb_terms(terms: HoldTerms) -> pb.HoldTerms:
+def fill_pb_principal(message: principal_pb2.Principal, caller: Caller) -> None:
+    """On whose behalf."""
+    message.organisation_id = caller.organisation_id
+    message.team_id = caller.team_id
+    message.project_id = caller.project_id
+    message.key_id = caller.key_id
+    message.user_id = caller.user_id
+
+
+def fill_pb_terms(message: pb.HoldTerms, terms: HoldTerms) -> None:
     """What a hold is for."""
-    whole_s = int(terms.lease_s)
-    return pb.HoldTerms(
-        principal=to_pb_principal(terms.caller),
-        model=terms.model,
-        model_groups=sorted(terms.groups),
-        amount=money_pb2.Money(nanos=terms.amount_nanos),
-        input_tokens_bound=terms.input_tokens_bound,
-        output_tokens_bound=terms.output_tokens_bound,
-        price_revision=terms.price_revision,
-        lease=Duration(seconds=whole_s, nanos=int((terms.lease_s - whole_s) * 1e9)),
-        dimensions=terms.dimensions,
-        endpoint_id=terms.endpoint_id,
-        claim=terms.claim,
-    )
+    fill_pb_principal(message.principal, terms.caller)
+    message.model = terms.model
+    if terms.groups:
+        message.model_groups.extend(sorted(terms.groups))
+    message.amount.nanos = terms.amount_nanos
+    message.input_tokens_bound = terms.input_tokens_bound
+    message.output_tokens_bound = terms.output_tokens_bound
+    message.price_revision = terms.price_revision
+    fill_pb_duration(message.lease, terms.lease_s)
+    fill_pb_map(message.dimensions, terms.dimensions)
+    message.endpoint_id = terms.endpoint_id
+    message.claim = terms.claim
 
 
-def to_pb_settlement(charge: Charge) -> pb.Settlement:
+def fill_pb_settlement(message: pb.Settlement, charge: Charge) -> None:
     """What an attempt really cost."""
-    settlement = pb.Settlement(
-        outcome=charge.outcome.value,
-        endpoint_id=charge.endpoint_id,
-        vendor_request_id=charge.vendor_request_id,
-        dimensions=charge.dimensions,
-    )
+    message.outcome = charge.outcome.value
+    message.endpoint_id = charge.endpoint_id
+    message.vendor_request_id = charge.vendor_request_id
+    fill_pb_map(message.dimensions, charge.dimensions)
     if charge.usage is not None:
-        settlement.usage.CopyFrom(charge.usage)
+        message.usage.CopyFrom(charge.usage)
     if charge.vendor_cost_nanos is not None:
-        settlement.cost.nanos = charge.vendor_cost_nanos
-        settlement.cost_from_vendor = True
-    return settlement
+        message.cost.nanos = charge.vendor_cost_nanos
+        message.cost_from_vendor = True
+
+
+def fill_pb_duration(message: Duration, seconds: float) -> None:
+    """A duration; never negative."""
+    whole_s = int(seconds) if seconds > 0 else 0
+    message.seconds = whole_s
+    message.nanos = int((max(seconds, 0.0) - whole_s) * 1e9)
+
+
+def fill_pb_timestamp(message: Timestamp, unix_s: float) -> None:
+    """A moment of Unix seconds."""
+    whole_s = int(unix_s)
+    message.seconds = whole_s
+    message.nanos = int((unix_s - whole_s) * 1e9)
+
+
+def fill_pb_map(message: MutableMapping[str, str], entries: Mapping[str, str]) -> None:
+    """Names and values; one by one, as a protobuf map's own `update` costs ten times as much."""
+    for name, value in entries.items():
+        message[name] = value
 
 
 def from_pb_grant(grant: pb.HoldGrant) -> Grant:

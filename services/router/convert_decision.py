@@ -1,12 +1,19 @@
 """Decisions and their attempts on the wire."""
 
 import math
+from operator import itemgetter
 
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.router.convert_budget import reason_number, to_pb_principal
+from services.router.convert_budget import (
+    fill_pb_duration,
+    fill_pb_map,
+    fill_pb_principal,
+    fill_pb_timestamp,
+    reason_number,
+)
 from services.router.domain import explain
 from services.router.domain.cascading import NANOS_PER_USD, Cascade
 from services.router.domain.conditions import BreakerState
@@ -15,7 +22,6 @@ from services.router.domain.features import Features, Priority, Strategy
 from services.router.domain.plan import ENGINE, Decision, extent_of
 from services.router.domain.prices import worst_case
 from services.router.records import AttemptRecord, DecisionRecord
-from turnpike.common.v1 import money_pb2
 from turnpike.router.v1 import decision_pb2 as pb
 
 _STRATEGIES = {
@@ -52,46 +58,49 @@ def to_pb_record(record: DecisionRecord) -> pb.Decision:
 def _without_candidates(record: DecisionRecord) -> pb.Decision:
     decision = record.decision
     question = decision.question
-    message = pb.Decision(
-        decision_id=record.decision_id,
-        request_id=record.request_id,
-        principal=to_pb_principal(record.caller),
-        decided_at=to_pb_timestamp(record.decided_at.timestamp()),
-        requested_model=question.asked,
-        features=to_pb_features(question.features, record),
-        task_belief=[
-            pb.TaskProbability(task=task, probability=probability)
-            for task, probability in sorted(question.belief.items(), key=lambda item: -item[1])
-        ],
-        strategy=_STRATEGIES[question.rules.strategy],
-        priority=_PRIORITIES[question.rules.priority],
-        weights=pb.UtilityWeights(
-            quality=decision.weights.quality, cost=decision.weights.cost, latency=decision.weights.latency
-        ),
-        plan=[question.board.candidates[planned.index].name for planned in decision.plan],
-        reason=explain.reason(decision),
-        attempts=[to_pb_attempt(attempt) for attempt in record.attempts_and_mirror],
-        failure=reason_number(record.failure),
-        versions=to_pb_versions(decision),
-        seed=question.seed,
-        replans=record.replans,
-        max_output_tokens=decision.plan[0].output_cap if decision.plan else 0,
-        shadow_plan_first=record.shadow_first,
-        trace_id=record.trace_id,
-        metadata=record.metadata,
-        streamed=record.streamed,
-    )
-    if record.cost_nanos is not None:
-        message.cost.nanos = record.cost_nanos
+    message = pb.Decision()
+    message.decision_id = record.decision_id
+    message.request_id = record.request_id
+    fill_pb_principal(message.principal, record.caller)
+    fill_pb_timestamp(message.decided_at, record.decided_at.timestamp())
+    message.requested_model = question.asked
+    _fill_features(message.features, question.features, record)
+    for task, probability in sorted(question.belief.items(), key=_PROBABILITY, reverse=True):
+        message.task_belief.add(task=task, probability=probability)
+    message.strategy = _STRATEGIES[question.rules.strategy]
+    message.priority = _PRIORITIES[question.rules.priority]
+    message.weights.quality = decision.weights.quality
+    message.weights.cost = decision.weights.cost
+    message.weights.latency = decision.weights.latency
+    message.plan.extend([question.board.model_names[planned.index] for planned in decision.plan])
+    message.reason = record.reason
+    for attempt in record.attempts_and_mirror:
+        fill_pb_attempt(message.attempts.add(), attempt)
+    message.failure = reason_number(record.failure)
+    fill_pb_versions(message.versions, decision)
+    message.seed = question.seed
+    message.replans = record.replans
+    if decision.plan:
+        message.max_output_tokens = decision.plan[0].output_cap
+    message.shadow_plan_first = record.shadow_first
+    message.trace_id = record.trace_id
+    fill_pb_map(message.metadata, record.metadata)
+    message.streamed = record.streamed
+    cost_nanos = record.cost_nanos
+    if cost_nanos is not None:
+        message.cost.nanos = cost_nanos
     if record.duration_s is not None:
-        message.duration.CopyFrom(to_pb_duration(record.duration_s))
+        fill_pb_duration(message.duration, record.duration_s)
     if record.ttft_s is not None:
-        message.time_to_first_token.CopyFrom(to_pb_duration(record.ttft_s))
+        fill_pb_duration(message.time_to_first_token, record.ttft_s)
     if decision.propensity is not None:
         message.propensity = decision.propensity
     if decision.cascade is not None:
         message.cascade.CopyFrom(_cascade(decision, decision.cascade))
     return message
+
+
+_PROBABILITY = itemgetter(1)
 
 
 def _cascade(decision: Decision, cascade: Cascade) -> pb.Cascade:
@@ -122,32 +131,41 @@ def to_pb_candidates(decision: Decision) -> list[pb.Candidate]:
 
 def _fill_table(table: pb.CandidateTable, decision: Decision) -> None:
     question, expectation, order = decision.question, decision.expectation, _order(decision)
-    candidates, weather = question.board.candidates, question.weather
-    table.models.extend([candidates[index].name for index in order])
-    table.endpoint_ids.extend([candidates[index].endpoint.endpoint_id for index in order])
-    dropped = decision.codes[order].tolist()
+    board, weather = question.board, question.weather
+    table.models.extend([board.model_names[index] for index in order])
+    table.endpoint_ids.extend([board.endpoint_ids[index] for index in order])
+    dropped: list[int] = decision.codes[order].tolist()
     if any(dropped):
+        found = list(zip(order, dropped, strict=True))
         table.excluded_by.extend(
-            [
-                explain.rule_name(decision, index) if code else ""
-                for index, code in zip(order, dropped, strict=True)
-            ]
+            [explain.rule_name(decision, index) if code else "" for index, code in found]
         )
         table.excluded_reasons.extend(
-            [
-                explain.finding(decision, index) if code else ""
-                for index, code in zip(order, dropped, strict=True)
-            ]
+            [explain.finding(decision, index) if code else "" for index, code in found]
         )
-    table.quality.extend(expectation.quality[order].tolist())
-    table.quality_low.extend(expectation.quality_low[order].tolist())
-    table.quality_high.extend(expectation.quality_high[order].tolist())
-    table.cost_nanos.extend(decision.cost_nanos[order].tolist())
-    table.time_to_first_token_s.extend(decision.ttft_s[order].tolist())
-    table.duration_s.extend(decision.duration_s[order].tolist())
+    utility = decision.utility
+    columns = np.array(
+        (
+            expectation.quality,
+            expectation.quality_low,
+            expectation.quality_high,
+            decision.cost_nanos,
+            decision.ttft_s,
+            decision.duration_s,
+            weather.failure_rate,
+            np.where(np.isfinite(utility), utility, 0.0),
+        )
+    )
+    quality, low, high, cost, ttft, duration, failures, utilities = columns[:, order].tolist()
+    table.quality.extend(quality)
+    table.quality_low.extend(low)
+    table.quality_high.extend(high)
+    table.cost_nanos.extend(cost)
+    table.time_to_first_token_s.extend(ttft)
+    table.duration_s.extend(duration)
     table.output_tokens.extend(expectation.output_tokens[order].astype(np.int64).tolist())
-    table.failure_rate.extend(weather.failure_rate[order].tolist())
-    table.utility.extend(np.nan_to_num(decision.utility[order], posinf=0.0, neginf=0.0).tolist())
+    table.failure_rate.extend(failures)
+    table.utility.extend(utilities)
     table.breakers.extend(weather.breaker[order].tolist())
     if expectation.shipped is not None:
         table.shipped_quality.extend(expectation.shipped[order].tolist())
@@ -158,13 +176,14 @@ def _order(decision: Decision) -> list[int]:
     """The candidates that were looked at, the plan's first, then the other eligible ones, the dropped ones last."""
     order = [planned.index for planned in decision.plan]
     planned = set(order)
+    codes, utility = decision.codes.tolist(), decision.utility.tolist()
     rest = [
-        candidate.index
-        for candidate in decision.question.board.candidates
-        if candidate.index not in planned and decision.codes[candidate.index] != NOT_ASKED_FOR
+        (code != 0, -_finite(utility[index]), index)
+        for index, code in enumerate(codes)
+        if index not in planned and code != NOT_ASKED_FOR
     ]
-    rest.sort(key=lambda index: (decision.codes[index] != 0, -_finite(float(decision.utility[index]))))
-    return order + rest
+    rest.sort()
+    return order + [index for _, _, index in rest]
 
 
 def _candidate(decision: Decision, index: int, basis: Basis) -> pb.Candidate:
@@ -210,77 +229,71 @@ def _estimates(decision: Decision, index: int, basis: Basis) -> pb.Estimates:
     return message
 
 
-def to_pb_versions(decision: Decision) -> pb.SnapshotVersions:
+def fill_pb_versions(message: pb.SnapshotVersions, decision: Decision) -> None:
     """What the decision was made from."""
     question = decision.question
-    return pb.SnapshotVersions(
-        engine=ENGINE,
-        catalogue=question.board.catalogue_revision,
-        prices=question.board.price_revision,
-        policy=question.rules.policy,
-        statistics=question.weather.version,
-        prior=question.estimator.version,
-    )
+    message.engine = ENGINE
+    message.catalogue = question.board.catalogue_revision
+    message.prices = question.board.price_revision
+    message.policy = question.rules.policy
+    message.statistics = question.weather.version
+    message.prior = question.estimator.version
 
 
-def to_pb_features(features: Features, record: DecisionRecord) -> pb.Features:
-    """What was known of the request."""
-    return pb.Features(
-        input_tokens_bound=features.input_tokens_bound,
-        input_tokens_estimate=features.input_tokens_estimate,
-        output_tokens_estimate=features.output_tokens_hint or 0,
-        images=features.images,
-        audios=features.audios,
-        files=features.files,
-        tools=features.tools,
-        json_schema=features.json_schema,
-        language=features.language,
-        code=features.code,
-        turns=features.turns,
-        declared_task=record.declared_task,
-        route=record.route,
-        system_prompt_hash=features.system_prompt_hash,
-        data_class=record.data_class,
-        text_bytes=features.text_bytes,
-    )
+def _fill_features(message: pb.Features, features: Features, record: DecisionRecord) -> None:
+    message.input_tokens_bound = features.input_tokens_bound
+    message.input_tokens_estimate = features.input_tokens_estimate
+    message.output_tokens_estimate = features.output_tokens_hint or 0
+    message.images = features.images
+    message.audios = features.audios
+    message.files = features.files
+    message.tools = features.tools
+    message.json_schema = features.json_schema
+    message.language = features.language
+    message.code = features.code
+    message.turns = features.turns
+    message.declared_task = record.declared_task
+    message.route = record.route
+    message.system_prompt_hash = features.system_prompt_hash
+    message.data_class = record.data_class
+    message.text_bytes = features.text_bytes
 
 
-def to_pb_attempt(attempt: AttemptRecord) -> pb.AttemptRecord:
+def fill_pb_attempt(message: pb.AttemptRecord, attempt: AttemptRecord) -> None:
     """What became of an attempt."""
-    message = pb.AttemptRecord(
-        attempt=attempt.number,
-        model=attempt.model,
-        endpoint_id=attempt.endpoint_id,
-        failure=reason_number(attempt.failure),
-        message=attempt.message,
-        held=money_pb2.Money(nanos=attempt.held_nanos),
-        started_at=to_pb_timestamp(attempt.started_at.timestamp()),
-        unconfirmed=attempt.unconfirmed,
-        purpose=attempt.purpose,
-        vendor_request_id=attempt.vendor_request_id,
-        verdict=attempt.verdict,
-    )
+    message.attempt = attempt.number
+    message.model = attempt.model
+    message.endpoint_id = attempt.endpoint_id
+    if attempt.failure:
+        message.failure = reason_number(attempt.failure)
+        message.message = attempt.message
+    message.held.nanos = attempt.held_nanos
+    fill_pb_timestamp(message.started_at, attempt.started_at.timestamp())
+    message.unconfirmed = attempt.unconfirmed
+    message.purpose = attempt.purpose
+    message.vendor_request_id = attempt.vendor_request_id
     if attempt.cost_nanos is not None:
         message.cost.nanos = attempt.cost_nanos
     if attempt.usage is not None:
         message.usage.CopyFrom(attempt.usage)
     if attempt.duration_s is not None:
-        message.duration.CopyFrom(to_pb_duration(attempt.duration_s))
+        fill_pb_duration(message.duration, attempt.duration_s)
     if attempt.ttft_s is not None:
-        message.time_to_first_token.CopyFrom(to_pb_duration(attempt.ttft_s))
-    return message
+        fill_pb_duration(message.time_to_first_token, attempt.ttft_s)
 
 
 def to_pb_duration(seconds: float) -> Duration:
     """A duration; never negative."""
-    whole = int(max(seconds, 0.0))
-    return Duration(seconds=whole, nanos=int((max(seconds, 0.0) - whole) * 1e9))
+    message = Duration()
+    fill_pb_duration(message, seconds)
+    return message
 
 
 def to_pb_timestamp(unix_s: float) -> Timestamp:
     """A moment of Unix seconds."""
-    whole = int(unix_s)
-    return Timestamp(seconds=whole, nanos=int((unix_s - whole) * 1e9))
+    message = Timestamp()
+    fill_pb_timestamp(message, unix_s)
+    return message
 
 
 def _finite(number: float) -> float:

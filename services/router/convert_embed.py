@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from services.kernel.ids import RequestId
 from services.kernel.tokens import byte_bound
 from services.router.convert_features import BYTES_PER_TOKEN
-from services.router.convert_outcome import to_pb_outcome
+from services.router.convert_outcome import fill_pb_outcome
 from services.router.convert_requests import Faults, check_identity, hash_of
 from services.router.domain.catalogue import ModelKind
 from services.router.domain.features import Features
@@ -97,7 +97,9 @@ class EmbedForm:
         if not isinstance(event, Finished):
             return None
         vectors = self._embedding.vectors[event.attempt.number]
-        return pb.EmbedResponse(embeddings=vectors, outcome=to_pb_outcome(run, event))
+        response = pb.EmbedResponse(embeddings=vectors)
+        fill_pb_outcome(response.outcome, run, event)
+        return response
 
     def encode(self, part: pb.EmbedResponse) -> bytes:
         """The message as bytes."""

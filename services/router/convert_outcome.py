@@ -3,9 +3,8 @@
 from google.protobuf.message import Message
 
 from services.chassis import status
-from services.router.convert_budget import reason_number
-from services.router.convert_decision import to_pb_attempt, to_pb_duration, to_pb_timestamp
-from services.router.domain import explain
+from services.router.convert_budget import fill_pb_duration, fill_pb_timestamp, reason_number
+from services.router.convert_decision import fill_pb_attempt
 from services.router.errors import (
     AllAttemptsFailed,
     BudgetRefused,
@@ -16,7 +15,7 @@ from services.router.errors import (
     Shortfall,
     StreamInterrupted,
 )
-from services.router.records import DecisionRecord
+from services.router.records import DecisionRecord, Room
 from services.router.use_cases.asking import Event, Finished, Started
 from services.router.use_cases.generate import Run
 from turnpike.common.v1 import error_pb2
@@ -32,7 +31,10 @@ class UnaryForm:
         """The whole answer, of the last event."""
         if not isinstance(event, Finished):
             return None
-        return pb.GenerateResponse(choices=event.answer.choices, outcome=to_pb_outcome(run, event))
+        response = pb.GenerateResponse()
+        response.choices.extend(event.answer.choices)
+        fill_pb_outcome(response.outcome, run, event)
+        return response
 
     def encode(self, part: pb.GenerateResponse) -> bytes:
         """The message as bytes."""
@@ -71,7 +73,9 @@ class StreamForm:
                 )
             )
         if isinstance(event, Finished):
-            return pb.StreamGenerateResponse(finished=to_pb_outcome(run, event))
+            response = pb.StreamGenerateResponse()
+            fill_pb_outcome(response.finished, run, event)
+            return response
         return pb.StreamGenerateResponse(delta=event)
 
     def encode(self, part: pb.StreamGenerateResponse) -> bytes:
@@ -110,43 +114,45 @@ def _given_again(outcome: pb.Outcome, record: DecisionRecord) -> None:
     outcome.ClearField("budgets")
 
 
-def to_pb_outcome(run: Run, finished: Finished) -> pb.Outcome:
+def fill_pb_outcome(outcome: pb.Outcome, run: Run, finished: Finished) -> None:
     """What the answer took."""
     record = run.record
     assert record is not None
     answered = finished.attempt
-    outcome = pb.Outcome(
-        request_id=record.request_id,
-        decision_id=record.decision_id,
-        model=answered.model,
-        vendor_model=finished.answer.vendor_model,
-        endpoint_id=answered.endpoint_id,
-        attempts=[to_pb_attempt(attempt) for attempt in record.attempts],
-        reason=explain.reason(record.decision),
-        dropped_parameters=finished.answer.dropped_parameters,
-        max_output_tokens=finished.output_cap,
-        trace_id=record.trace_id,
-        budgets=[
-            pb.BudgetRemaining(
-                budget_id=room.budget_id,
-                display_name=room.display_name,
-                unit=error_pb2.BudgetUnit.ValueType(room.unit),
-                limit=room.limit,
-                left=room.left,
-                resets_at=to_pb_timestamp(room.resets_at_s) if room.resets_at_s is not None else None,
-            )
-            for room in record.rooms[:BUDGETS_TOLD_MAX]
-        ],
-        duration=to_pb_duration(run.elapsed_s),
-        continued=any(attempt.purpose == "continuation" and attempt.ttft_s for attempt in record.attempts),
+    outcome.request_id = record.request_id
+    outcome.decision_id = record.decision_id
+    outcome.model = answered.model
+    outcome.vendor_model = finished.answer.vendor_model
+    outcome.endpoint_id = answered.endpoint_id
+    for attempt in record.attempts:
+        fill_pb_attempt(outcome.attempts.add(), attempt)
+    outcome.reason = record.reason
+    outcome.dropped_parameters.extend(finished.answer.dropped_parameters)
+    outcome.max_output_tokens = finished.output_cap
+    outcome.trace_id = record.trace_id
+    for room in record.rooms[:BUDGETS_TOLD_MAX]:
+        _fill_remaining(outcome.budgets.add(), room)
+    fill_pb_duration(outcome.duration, run.elapsed_s)
+    outcome.continued = any(
+        attempt.purpose == "continuation" and attempt.ttft_s for attempt in record.attempts
     )
     if answered.usage is not None:
         outcome.usage.CopyFrom(answered.usage)
-    if record.cost_nanos is not None:
-        outcome.cost.nanos = record.cost_nanos
+    cost_nanos = record.cost_nanos
+    if cost_nanos is not None:
+        outcome.cost.nanos = cost_nanos
     if record.ttft_s is not None:
-        outcome.time_to_first_token.CopyFrom(to_pb_duration(record.ttft_s))
-    return outcome
+        fill_pb_duration(outcome.time_to_first_token, record.ttft_s)
+
+
+def _fill_remaining(message: pb.BudgetRemaining, room: Room) -> None:
+    message.budget_id = room.budget_id
+    message.display_name = room.display_name
+    message.unit = error_pb2.BudgetUnit.ValueType(room.unit)
+    message.limit = room.limit
+    message.left = room.left
+    if room.resets_at_s is not None:
+        fill_pb_timestamp(message.resets_at, room.resets_at_s)
 
 
 # ---- details of errors -----------------------------------------------------------------------------------------------
@@ -227,5 +233,5 @@ def _shortfall(item: Shortfall) -> error_pb2.BudgetShortfall:
         left=item.left,
     )
     if item.resets_at is not None:
-        message.resets_at.CopyFrom(to_pb_timestamp(item.resets_at.timestamp()))
+        fill_pb_timestamp(message.resets_at, item.resets_at.timestamp())
     return message

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.kernel.ids import DecisionId
+from services.router.domain import explain
 from services.router.domain.access import Caller
 from services.router.domain.plan import Decision
 from services.router.errors import FailedAttempt
@@ -85,12 +86,24 @@ class DecisionRecord:
     rooms: tuple[Room, ...] = ()
     """What the tightest budgets had left at the end."""
 
+    _reason: tuple[Decision, str] | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why the first candidate leads, in one sentence; written once, when somebody reads it."""
+        if self._reason is None or self._reason[0] is not self.decision:
+            self._reason = (self.decision, explain.reason(self.decision))
+        return self._reason[1]
+
     @property
     def cost_nanos(self) -> int | None:
         """What all attempts cost together, a mirror's left out; None while one of them is not settled."""
-        costs = [attempt.cost_nanos for attempt in self.attempts]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known) if len(known) == len(costs) else None
+        total = 0
+        for attempt in self.attempts:
+            if attempt.cost_nanos is None:
+                return None
+            total += attempt.cost_nanos
+        return total
 
     @property
     def attempts_and_mirror(self) -> list[AttemptRecord]:

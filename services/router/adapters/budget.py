@@ -14,12 +14,13 @@ from services.chassis.batch_client import BatchClient
 from services.chassis.channel import Remote
 from services.chassis.status import RemoteError
 from services.router.convert_budget import (
+    fill_pb_key,
+    fill_pb_settlement,
+    fill_pb_terms,
     from_pb_grant,
     from_pb_receipt,
     from_pb_refusal,
     to_pb_key,
-    to_pb_settlement,
-    to_pb_terms,
 )
 from services.router.errors import BudgetRefused
 from services.router.ports import (
@@ -52,30 +53,37 @@ class RemoteHolds:
         self._remote = remote
 
     async def hold(self, key: AttemptKey, terms: HoldTerms) -> Grant:
-        request = pb.HoldRequest(key=to_pb_key(key), terms=to_pb_terms(terms))
-        result = await self._apply(pb.ApplyOperation(hold=request))
+        operation = pb.ApplyOperation()
+        fill_pb_key(operation.hold.key, key)
+        fill_pb_terms(operation.hold.terms, terms)
+        result = await self._apply(operation)
         return from_pb_grant(result.hold.grant)
 
     async def settle(self, key: AttemptKey, settlement: Settlement) -> Receipt:
+        operation = pb.ApplyOperation()
         if isinstance(settlement, Charge):
-            request = pb.CommitRequest(key=to_pb_key(key), settlement=to_pb_settlement(settlement))
-            result = await self._apply(pb.ApplyOperation(commit=request))
+            fill_pb_key(operation.commit.key, key)
+            fill_pb_settlement(operation.commit.settlement, settlement)
+            result = await self._apply(operation)
             return from_pb_receipt(result.commit.receipt)
-        release = pb.ReleaseRequest(key=to_pb_key(key), reason=settlement.reason)
-        await self._apply(pb.ApplyOperation(release=release))
+        fill_pb_key(operation.release.key, key)
+        operation.release.reason = settlement.reason
+        await self._apply(operation)
         return Receipt(0)
 
     async def settle_and_hold(
         self, key: AttemptKey, settlement: Settlement, next_attempt: int, terms: HoldTerms
     ) -> tuple[Receipt, Grant | BudgetRefused]:
-        request = pb.CommitAndHoldRequest(
-            key=to_pb_key(key), next_attempt=next_attempt, next_terms=to_pb_terms(terms)
-        )
+        operation = pb.ApplyOperation()
+        request = operation.commit_and_hold
+        fill_pb_key(request.key, key)
+        request.next_attempt = next_attempt
+        fill_pb_terms(request.next_terms, terms)
         if isinstance(settlement, Charge):
-            request.commit.CopyFrom(to_pb_settlement(settlement))
+            fill_pb_settlement(request.commit, settlement)
         else:
             request.release_reason = settlement.reason
-        result = await self._apply(pb.ApplyOperation(commit_and_hold=request))
+        result = await self._apply(operation)
         answer = result.commit_and_hold
         receipt = from_pb_receipt(answer.receipt)
         if answer.WhichOneof("next") == "grant":

@@ -7,12 +7,10 @@ stream breaks afterwards it fails with OutcomeUnknown, and the providers service
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from google.protobuf.duration_pb2 import Duration
-
 from services.chassis.batch_client import BatchClient, Exchange
 from services.chassis.call import detached
 from services.chassis.channel import Remote
-from services.router.convert_budget import to_pb_key, to_pb_principal
+from services.router.convert_budget import fill_pb_duration, fill_pb_key, fill_pb_principal
 from services.router.ports import Conversation, Dispatch
 from turnpike.providers.v1 import providers_pb2 as pb
 from turnpike.providers.v1.providers_pb2_grpc import ProviderServiceStub
@@ -53,7 +51,8 @@ class RemoteModels:
 
     @asynccontextmanager
     async def attempt(self, dispatch: Dispatch) -> AsyncIterator[Conversation]:
-        operation = pb.DispatchOperation(start=_to_pb_attempt(dispatch))
+        operation = pb.DispatchOperation()
+        _fill_attempt(operation.start, dispatch)
         # Detached: at the caller's deadline the router cancels, and waits a little for what it cost.
         with detached():
             exchange = self._client.exchange(
@@ -90,28 +89,20 @@ async def open_models(providers: Remote) -> AsyncIterator[tuple[RemoteModels, Cl
         yield RemoteModels(client), client
 
 
-def _to_pb_attempt(dispatch: Dispatch) -> pb.Attempt:
-    attempt = pb.Attempt(
-        key=to_pb_key(dispatch.key),
-        principal=to_pb_principal(dispatch.caller),
-        endpoint_id=dispatch.endpoint_id,
-        model=dispatch.model,
-        input=dispatch.input,
-        max_output_tokens=dispatch.output_cap,
-        stream=dispatch.stream,
-        hold_lease=dispatch.lease,
-        price_revision=dispatch.price_revision,
-        vendor_user=dispatch.vendor_user,
-    )
+def _fill_attempt(attempt: pb.Attempt, dispatch: Dispatch) -> None:
+    fill_pb_key(attempt.key, dispatch.key)
+    fill_pb_principal(attempt.principal, dispatch.caller)
+    attempt.endpoint_id = dispatch.endpoint_id
+    attempt.model = dispatch.model
+    attempt.input.CopyFrom(dispatch.input)
+    attempt.max_output_tokens = dispatch.output_cap
+    attempt.stream = dispatch.stream
+    attempt.hold_lease = dispatch.lease
+    attempt.price_revision = dispatch.price_revision
+    attempt.vendor_user = dispatch.vendor_user
     if dispatch.connect_timeout_s is not None:
-        attempt.connect_timeout.CopyFrom(_duration(dispatch.connect_timeout_s))
+        fill_pb_duration(attempt.connect_timeout, dispatch.connect_timeout_s)
     if dispatch.first_token_timeout_s is not None:
-        attempt.first_token_timeout.CopyFrom(_duration(dispatch.first_token_timeout_s))
+        fill_pb_duration(attempt.first_token_timeout, dispatch.first_token_timeout_s)
     if dispatch.idle_timeout_s is not None:
-        attempt.idle_timeout.CopyFrom(_duration(dispatch.idle_timeout_s))
-    return attempt
-
-
-def _duration(seconds: float) -> Duration:
-    whole = int(seconds)
-    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+        fill_pb_duration(attempt.idle_timeout, dispatch.idle_timeout_s)

@@ -82,6 +82,7 @@ class Board:
             for index, (model, endpoint) in enumerate(pairs)
         )
         models = [candidate.model for candidate in self.candidates]
+        self.endpoint_ids: tuple[str, ...] = tuple(endpoint.endpoint_id for _, endpoint in pairs)
         self.model_names: tuple[str, ...] = tuple(model.model for model in models)
         self.capabilities: Integers = np.array([int(model.capabilities) for model in models], np.int64)
         self.context_max: Integers = _limits(model.context_tokens_max for model in models)

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from services.kernel.money import for_people
 from services.router.domain.cascading import Cascade
 from services.router.domain.catalogue import Capability, ModelKind
@@ -101,7 +103,7 @@ def reason(decision: Decision) -> str:
     if first is None:
         return "No model can and may take the request."
     question = decision.question
-    eligible = int((decision.codes == 0).sum())
+    eligible = len(decision.codes) - int(np.count_nonzero(decision.codes))
     if decision.cascade is not None and decision.cascade.use:
         return _cascaded(decision, decision.cascade)
     if decision.probed:
