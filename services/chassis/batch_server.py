@@ -43,25 +43,32 @@ UNDER_WAY_MAX = 4096  # operations begun and not answered on one stream
 class Conversation(Generic[AnyOperation, AnyResult]):
     """One operation with several results, and perhaps follow-ups from the asker."""
 
-    __slots__ = ("_follow_ups", "_reply", "operation")
+    __slots__ = ("_early", "_heard", "_reply", "operation")
 
     def __init__(self, operation: AnyOperation, reply: Reply[AnyResult]) -> None:
         self.operation = operation
         self._reply = reply
-        self._follow_ups: asyncio.Queue[AnyOperation] = asyncio.Queue()
+        self._heard: Callable[[AnyOperation], None] | None = None
+        self._early: list[AnyOperation] = []
 
     def send(self, result: AnyResult) -> None:
         """Sends a result; never waits. Hold back by the asker's credit, not by this."""
         result.operation_id = self.operation.operation_id
         self._reply(result)
 
-    async def receive(self) -> AnyOperation:
-        """The asker's next follow-up."""
-        return await self._follow_ups.get()
+    def hear(self, heard: Callable[[AnyOperation], None]) -> None:
+        """Has `heard` called with each follow-up as it comes, first with those that are here. It must not wait."""
+        self._heard = heard
+        for operation in self._early:
+            heard(operation)
+        self._early.clear()
 
     def hand(self, operation: AnyOperation) -> None:
-        """A follow-up has come."""
-        self._follow_ups.put_nowait(operation)
+        """A follow-up has come, perhaps in one batch with its operation."""
+        if self._heard is None:
+            self._early.append(operation)
+        else:
+            self._heard(operation)
 
 
 class BatchServer(Generic[AnyOperation, AnyResult]):
@@ -190,6 +197,8 @@ class _Stream(Generic[AnyOperation, AnyResult]):
         if not self._server.is_start(operation):
             return  # a follow-up that crossed with the end of its operation
         self._begin(1)
+        if self._server.converse is not None:
+            self._conversations[operation_id] = Conversation(operation, self._outbox.put)
         task = asyncio.create_task(self._serve_one(operation))
         self._tasks[operation_id] = task
         task.add_done_callback(lambda _: self._ended(operation_id))
@@ -203,9 +212,7 @@ class _Stream(Generic[AnyOperation, AnyResult]):
                     result = await server.handle(operation)
                 else:
                     assert server.converse is not None
-                    conversation = Conversation(operation, self._outbox.put)
-                    self._conversations[operation.operation_id] = conversation
-                    await server.converse(conversation)
+                    await server.converse(self._conversations[operation.operation_id])
                     return
         except TurnpikeError as error:
             assert server.refused is not None

@@ -8,7 +8,7 @@ from services.chassis.app import Runtime
 from services.chassis.batch_server import BatchServer, Conversation
 from services.chassis.call import current_call
 from services.providers.convert import check_attempt, to_pb_failed, to_pb_refused
-from services.providers.domain.failure import AttemptError
+from services.providers.domain.failure import AttemptError, ChargeRule, Failure, Reason
 from services.providers.telemetry import traced
 from services.providers.use_cases.attempt import AttemptRun, Resources
 from services.providers.use_cases.witness import Witness
@@ -24,6 +24,12 @@ MARGIN_S_MAX: Final = 0.1
 MARGIN_SHARE: Final = 0.05
 """An attempt ends this much before its operation's deadline, so that its usage is still told."""
 
+_CANCELLED: Final = Failure(
+    Reason.ERROR_REASON_CANCELLED,
+    "The caller no longer wants the answer.",
+    charge=ChargeRule.CHARGE_RULE_NOTHING,
+)
+
 Event = providers_pb2.DispatchEvent
 Talk = Conversation[providers_pb2.DispatchOperation, Event]
 
@@ -36,11 +42,12 @@ class _CreditedSink:
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
         self._credit = CREDIT_AT_START
-        self._granted = asyncio.Event()
+        self._granted: asyncio.Event | None = None
         self.sent = 0
 
     async def started(self, endpoint_id: str) -> None:
-        self._talk.send(Event(started=providers_pb2.AttemptStarted(endpoint_id=endpoint_id)))
+        if self._talk.operation.start.stream:  # of a whole answer the end alone is told, in one message
+            self._talk.send(Event(started=providers_pb2.AttemptStarted(endpoint_id=endpoint_id)))
 
     def put(self, deltas: Sequence[content_pb2.ChoiceDelta]) -> bool:
         for delta in deltas:
@@ -51,12 +58,13 @@ class _CreditedSink:
 
     async def ready(self) -> None:
         while self._credit <= 0:
-            self._granted.clear()
+            self._granted = asyncio.Event()
             await self._granted.wait()
 
     def grant(self, deltas: int) -> None:
         self._credit = min(self._credit + max(0, deltas), CREDIT_MAX)
-        self._granted.set()
+        if self._granted is not None:
+            self._granted.set()
 
 
 class Dispatcher:
@@ -87,7 +95,11 @@ class Dispatcher:
         run = AttemptRun(attempt, sink, self._resources, time_left_s())
         task = asyncio.current_task()
         assert task is not None
-        listener = _Listener(talk, sink, task)
+        hearing = _Hearing(sink, task)
+        talk.hear(hearing)
+        if not hearing.begin():  # cancelled in one message with its attempt: nothing leaves
+            talk.send(Event(failed=to_pb_failed(_CANCELLED, "", 0)))
+            return
         try:
             finished = await traced(run)
         except AttemptError as error:
@@ -95,45 +107,42 @@ class Dispatcher:
             return
         except asyncio.CancelledError:
             assert run.failure is not None
-            if not listener.cancelled:
+            if not hearing.cancelled:
                 # Nobody listens any more: the router is gone, or this process ends. The witness speaks for it.
                 self._witness.speak(attempt, run.failure)
                 raise
             task.uncancel()
             talk.send(Event(failed=to_pb_failed(run.failure, run.endpoint_id, sink.sent)))
             return
-        finally:
-            listener.close()
         talk.send(Event(finished=finished))
 
 
-class _Listener:
-    """Hears the asker's grants and its cancellation while the attempt runs."""
+class _Hearing:
+    """Hears the asker's grants and its cancellation."""
 
-    __slots__ = ("_run_task", "_sink", "_talk", "_task", "cancelled")
+    __slots__ = ("_begun", "_run_task", "_sink", "cancelled")
 
-    def __init__(self, talk: Talk, sink: _CreditedSink, run_task: asyncio.Task[object]) -> None:
-        self._talk = talk
+    def __init__(self, sink: _CreditedSink, run_task: asyncio.Task[object]) -> None:
         self._sink = sink
         self._run_task = run_task
+        self._begun = False
         self.cancelled = False
-        self._task = asyncio.create_task(self._listen())
 
-    async def _listen(self) -> None:
-        while True:
-            operation = await self._talk.receive()
-            match operation.WhichOneof("operation"):
-                case "credit":
-                    self._sink.grant(operation.credit.deltas)
-                case "cancel":
-                    self.cancelled = True
+    def begin(self) -> bool:
+        """The attempt begins, and is cut from now on if it is cancelled; false if it has been cancelled already."""
+        self._begun = True
+        return not self.cancelled
+
+    def __call__(self, operation: providers_pb2.DispatchOperation) -> None:
+        match operation.WhichOneof("operation"):
+            case "credit":
+                self._sink.grant(operation.credit.deltas)
+            case "cancel":
+                self.cancelled = True
+                if self._begun:
                     self._run_task.cancel()
-                    return
-                case _:
-                    pass
-
-    def close(self) -> None:
-        self._task.cancel()
+            case _:
+                pass
 
 
 def time_left_s() -> float:

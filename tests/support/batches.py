@@ -86,11 +86,13 @@ class Batches(budget_pb2_grpc.BudgetServiceServicer):
 
     async def converse(self, conversation: Conversation[Operation, Result]) -> None:
         self.begun.put_nowait("converse")
+        follow_ups: asyncio.Queue[Operation] = asyncio.Queue()
+        conversation.hear(follow_ups.put_nowait)
         try:
             for number in range(int(conversation.operation.release.reason)):
                 conversation.send(counted(number))
                 if number % 2:
-                    await conversation.receive()
+                    await follow_ups.get()
             conversation.send(Result(hold=budget_pb2.HoldResponse()))
         except asyncio.CancelledError:
             self.cancelled.put_nowait("converse")

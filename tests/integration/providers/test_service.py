@@ -157,6 +157,45 @@ async def test_cancel_closes_the_vendors_connection_within_50_ms_and_books_what_
     assert failed.usage.input_tokens > 0
 
 
+async def test_a_whole_answer_is_one_event(tmp_path: Path) -> None:
+    async def whole(request: Request, connection: Connection) -> None:
+        await connection.answer(chat_answer())
+
+    async with raw_vendor(whole) as vendor, providers(tmp_path, [endpoint(vendor.base_url)]) as running:
+        talk = Talk(running)
+        operation = start(1)
+        operation.start.stream = False
+        await talk.send(operation)
+        [event] = await talk.until_end()
+        talk.call.cancel()
+    assert event.finished.choices[0].message.parts[0].text.text == "hello you"
+
+
+async def test_what_comes_in_one_message_with_an_attempt_is_heard(tmp_path: Path) -> None:
+    async def many(request: Request, connection: Connection) -> None:
+        await connection.begin_stream()
+        await connection.chunk(chat_chunk(content="x") * 600)
+        await connection.chunk(chat_chunk(finish_reason="stop", usage=USAGE) + b"data: [DONE]\n\n")
+        await connection.end_stream()
+
+    async with raw_vendor(many) as vendor, providers(tmp_path, [endpoint(vendor.base_url)]) as running:
+        talk = Talk(running)
+        credit = pb.DispatchOperation(operation_id=1, credit=pb.GrantCredit(deltas=1000))
+        await talk.send(start(1), credit)
+        async with asyncio.timeout(10):
+            events = await talk.until_end()
+        assert events[-1].WhichOneof("event") == "finished"
+        cancel = pb.DispatchOperation(operation_id=2, cancel=pb.CancelAttempt())
+        await talk.send(start(2), cancel)
+        async with asyncio.timeout(10):
+            [failed] = [
+                event.failed for event in await talk.until_end() if event.WhichOneof("event") == "failed"
+            ]
+        talk.call.cancel()
+    assert failed.reason == error_pb2.ERROR_REASON_CANCELLED
+    assert failed.charge == pb.CHARGE_RULE_NOTHING
+
+
 async def test_a_slow_reader_holds_the_vendor_back(tmp_path: Path) -> None:
     written = 0
 

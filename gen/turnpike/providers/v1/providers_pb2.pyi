@@ -328,7 +328,9 @@ class DispatchEvent(_message.Message):
     """The operation it belongs to."""
     @_builtins.property
     def started(self) -> Global___AttemptStarted:
-        """The request is on its way to the vendor: from here on it may cost money."""
+        """The request is on its way to the vendor: from here on it may cost money. Told of streamed attempts alone: a
+        whole answer is one event.
+        """
 
     @_builtins.property
     def delta(self) -> _content_pb2.ChoiceDelta:
