@@ -1,21 +1,28 @@
 """Whatever policies, grants, wishes and failures there are: nothing forbidden or incapable is planned or tried."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.kernel.pricing import Extent
-from services.router.domain import explain, fallback
+from services.router.domain import explain, fallback, vector_space
 from services.router.domain.access import Access, Grant
-from services.router.domain.catalogue import Capability, Compliance, Lifecycle, ModelFacts
+from services.router.domain.catalogue import Capability, Compliance, Lifecycle, ModelFacts, ModelKind
 from services.router.domain.conditions import BreakerState, Condition
-from services.router.domain.constraints import Headroom, compliance_breach
+from services.router.domain.constraints import Headroom, compliance_breach, standing
 from services.router.domain.fallback import Next, RetryClass
 from services.router.domain.features import Features, Strategy
+from services.router.domain.mirroring import mirror_question, mirror_rules
 from services.router.domain.patterns import any_matches, matches
 from services.router.domain.plan import Decision, decide
-from services.router.domain.policy import ComplianceRules, Rules, Share
+from services.router.domain.policy import CascadeRules, ComplianceRules, Rules, Share
 from services.router.domain.prices import cap_that_fits, worst_case
+from services.router.records import AttemptRecord
+from services.router.use_cases.continuing import Said
 from tests.support.boards import board, model, price, question
+from turnpike.common.v1 import content_pb2
 
 NAMES = ("a/one", "a/two", "b/one", "b/two", "c/one")
 PATTERNS = st.sampled_from(("*", "a/*", "b/*", "*/one", "group:small", "provider:c", *NAMES))
@@ -70,6 +77,13 @@ rules = st.builds(
     allow_deprecated=st.booleans(),
     probe_share=st.sampled_from((0.0, 0.5)),
     shares=st.lists(st.builds(Share, PATTERNS, st.sampled_from((0.0, 1.0))), max_size=2).map(tuple),
+    cascade=st.none()
+    | st.builds(
+        CascadeRules,
+        check=st.sampled_from(("json", "number", "agreement")),
+        streams=st.booleans(),
+    ),
+    progressive_tokens=st.sampled_from((None, 1_024)),
 )
 requests = st.builds(
     Features,
@@ -78,6 +92,7 @@ requests = st.builds(
     needs=st.builds(Capability, st.sampled_from((0, 1, 3, 9, 130))),
     output_cap_asked=st.sampled_from((None, 50, 5_000)),
     choices=st.sampled_from((1, 3)),
+    json_schema=st.booleans(),
 )
 
 
@@ -135,6 +150,11 @@ def test_nothing_forbidden_or_incapable_is_ever_planned(
             headroom=headroom,
         )
     )
+    cascade = decision.cascade
+    if cascade is not None and cascade.use:
+        trials = [trial for trial in (cascade.cheap, cascade.second, cascade.strong) if trial is not None]
+        assert all(trial in decision.plan for trial in trials)
+        assert decision.plan[0] == cascade.cheap
     for planned in decision.plan:
         candidate = on.candidates[planned.index]
         facts = candidate.model
@@ -157,6 +177,97 @@ def test_nothing_forbidden_or_incapable_is_ever_planned(
                 assert planned.worst_case_nanos <= room.nanos
     _check_refusals(decision)
     _check_fallback(decision)
+    _check_continuation(decision)
+    _check_mirror(decision, access)
+
+
+def _check_continuation(decision: Decision) -> None:
+    """Who goes on with a broken answer is in the plan, and the longer prompt fits it and the ceiling."""
+    said = Said(content_pb2.GenerationInput())
+    said.add(content_pb2.ChoiceDelta(text="word " * 40))
+    broken = AttemptRecord(
+        1, "a/one", "ep", "first", 1_000_000, datetime.now(UTC), 0.0, failure="VENDOR_STREAM_TRUNCATED"
+    )
+    tried = [decision.plan[0].index] if decision.plan else []
+    step = said.next(decision, tried, [broken], left_s=30.0)
+    if step is None:
+        return
+    board, planned = decision.question.board, step.planned
+    assert planned.index in {item.index for item in decision.plan} - set(tried)
+    facts = board.candidates[planned.index].model
+    assert planned.input_bound + planned.output_cap <= (facts.context_tokens_max or 2**62)
+    ceiling = decision.question.rules.cost_nanos_max
+    assert ceiling is None or broken.held_nanos + planned.worst_case_nanos <= ceiling
+
+
+def _check_mirror(decision: Decision, access: Access) -> None:
+    """A shadow model is granted, proven, able and not denied, whatever the policy names."""
+    question = decision.question
+    for name in NAMES:
+        # The first list of the rules is the document's own, the others are the caller's.
+        ruled = mirror_rules(question.rules, question.rules.allow_models[:1], name)
+        stands = standing(question.board, access, ruled, (name,))
+        shadow = decide(mirror_question(question, ruled, stands, name))
+        for planned in shadow.plan:
+            facts = question.board.candidates[planned.index].model
+            assert facts.model == name
+            assert access.refusal(facts) is None
+            assert all(any_matches(allowed, facts) for allowed in question.rules.allow_models[1:])
+            assert not any(matches(pattern, facts) for pattern in question.rules.deny_models)
+            assert compliance_breach(facts, "", question.rules.compliance) is None
+            assert facts.lifecycle is not Lifecycle.RETIRED
+            assert facts.capabilities & question.features.needs == question.features.needs
+            assert planned.input_bound + 1 <= (facts.context_tokens_max or 2**62)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    world=worlds,
+    kinds=st.lists(st.sampled_from((ModelKind.CHAT, ModelKind.EMBEDDING)), min_size=5, max_size=5),
+    held=grants,
+    ruled=rules,
+    asked=st.sampled_from((("a/one",), ("b/*", "c/one"), ("*",), ("group:small",))),
+    equal=st.lists(st.lists(st.sampled_from(NAMES), min_size=2, max_size=3).map(tuple), max_size=2),
+    weights=st.lists(st.sampled_from((0.0, 1.0, 3.0)), min_size=2, max_size=2),
+    longest=st.sampled_from((10, 5_000)),
+)
+def test_vectors_come_from_one_space_of_permitted_models(
+    world: tuple[ModelFacts, ...],
+    kinds: list[ModelKind],
+    held: tuple[Grant, ...],
+    ruled: Rules,
+    asked: tuple[str, ...],
+    equal: list[tuple[str, ...]],
+    weights: list[float],
+    longest: int,
+) -> None:
+    on = board(*(replace(facts, kind=kind) for facts, kind in zip(world, kinds, strict=True)))
+    shares = tuple(
+        Share(pattern, weight) for pattern, weight in zip(asked, weights, strict=False) if any(weights)
+    )
+    meant = vector_space.meant(on.models, asked, shares)
+    if not meant:
+        return
+    space = vector_space.space_of(meant, equal)
+    features = Features(
+        input_tokens_bound=20_000,
+        input_tokens_estimate=100,
+        kind=ModelKind.EMBEDDING,
+        output_cap_asked=0,
+        longest_text_bound=longest,
+    )
+    access = Access(held)
+    decision = decide(question(on, features=features, rules=ruled, access=access, asked=space))
+    for planned in decision.plan:
+        facts = on.candidates[planned.index].model
+        assert facts.kind is ModelKind.EMBEDDING
+        assert facts.model == meant or any({facts.model, meant} <= set(group) for group in equal)
+        assert access.refusal(facts) is None
+        assert not any(matches(pattern, facts) for pattern in ruled.deny_models)
+        assert compliance_breach(facts, "", ruled.compliance) is None
+        assert longest <= (facts.context_tokens_max or 2**62)
+        assert planned.output_cap == 0
+    _check_refusals(decision)
 
 
 def _check_refusals(decision: Decision) -> None:
