@@ -1,6 +1,5 @@
 """The composition root of the budget service."""
 
-import gc
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,16 +26,12 @@ from services.kernel.clock import SystemClock
 from turnpike.budget.v1.budget_pb2_grpc import add_BudgetServiceServicer_to_server
 
 SCHEMA = "budget"
-GARBAGE_THRESHOLDS = (50_000, 50, 50)
-"""Holds and counters live for long and make no cycles: looking through them for garbage at every 700 new objects, as
-Python does by default, took 5 % of the CPU."""
 SQL = Path(__file__).parent / "sql"
 
 
 @asynccontextmanager
 async def bootstrap(settings: BudgetSettings, runtime: Runtime) -> AsyncIterator[Sequence[Registration]]:
     """Opens the store, says that this replica is alive, and serves both services."""
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
     clock = SystemClock()
     async with (
         open_database(settings.postgres_dsn, schema=SCHEMA, folder=SQL) as database,

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from services.chassis import logging
+from services.chassis import garbage, logging
 from services.chassis.app import App, serving
 from services.chassis.service_settings import ServiceSettings
 from services.chassis.settings import Address, SettingsInvalid, describe, load
@@ -90,6 +90,7 @@ async def _serve(app: App[Any], settings: ServiceSettings, stop: asyncio.Event, 
     loop = asyncio.get_running_loop()
     begun = loop.time()
     async with serving(app, settings) as running:
+        garbage.settle()
         if settings.ready_file is not None:
             _write(settings.ready_file, running.address)
         listening = {"listen": str(running.address), "metrics": running.metrics and str(running.metrics)}
