@@ -24,9 +24,11 @@ _QUOTA_WORDS: Final = {
     "billing_hard_limit_reached",
     "ramp_limit_exceeded",
     "insufficient_balance",
+    "arrearage",  # DashScope
 }
 _QUOTA_TEXT: Final = re.compile(
-    r"credit balance is too low|insufficient balance|insufficient credits?|no credits|requires more credits"
+    r"credit balance is too low|insufficient balance|insufficient credits?|no credits"
+    r"|(does not|doesn't) have any credits|requires more credits"
     r"|(run|ran) out of (available )?(credits|resources)|used all available credits"
     r"|spend(ing)? limit|purchase (more )?credits|payment required|billing hard limit",
     re.IGNORECASE,
@@ -45,7 +47,8 @@ _CONTEXT_TEXT: Final = re.compile(
     r"|prompt is too long|prompt too long|input is too long|input tokens? exceed"
     r"|input token count[^.]{0,40}exceeds|exceeds the maximum number of tokens"
     r"|too many (prompt |input )?tokens: size limit|total length of all messages is too long"
-    r"|exceeds? (the )?model'?s? (maximum )?context",
+    r"|exceeds? (the )?model'?s? (maximum )?context"
+    r"|exceeds? context limit|tokens.{0,40}must be <= \d+\. given",
     re.IGNORECASE,
 )
 _NEVER_FITS_TEXT: Final = re.compile(r"request too large", re.IGNORECASE)
@@ -57,6 +60,9 @@ _FILTER_WORDS: Final = {
     "moderation_blocked",
     "data_inspection_failed",
 }
+_FILTER_TEXT: Final = re.compile(
+    r"blocked by (our )?content filter|potentially violating our (usage|content) policy", re.IGNORECASE
+)
 _AUTH_WORDS: Final = {
     "invalid_api_key",
     "authentication_error",
@@ -164,7 +170,7 @@ def reason_of(
         return Reason.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, None
     if status in (0, 413, 429) and _NEVER_FITS_TEXT.search(message):
         return Reason.ERROR_REASON_VENDOR_RATE_LIMITED, RetryClass.RETRY_CLASS_OTHER_MODEL
-    if said & _FILTER_WORDS:
+    if said & _FILTER_WORDS or (status in (0, 400) and _FILTER_TEXT.search(message)):
         return Reason.ERROR_REASON_CONTENT_FILTERED, None
     if status in (401, 403, 407, 498) or (status in (0, 400) and said & _AUTH_WORDS):
         return Reason.ERROR_REASON_VENDOR_AUTHENTICATION_FAILED, None

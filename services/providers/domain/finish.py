@@ -25,6 +25,8 @@ FINISH_REASONS: Final[dict[str, FinishReason.ValueType]] = {
     "content_filter": _FILTER,
     "error": _ERROR,  # Mistral, OpenRouter
     "insufficient_system_resource": _ERROR,  # DeepSeek
+    "sensitive": _FILTER,  # Z.ai
+    "network_error": _ERROR,  # Z.ai
     # OpenAI Responses: status and incomplete_details.reason
     "completed": _STOP,
     "max_output_tokens": _LENGTH,

@@ -63,6 +63,11 @@ def _part(block: Mapping[str, Any]) -> content_pb2.Part | None:
         )
     if isinstance(block.get("reasoningContent"), dict):
         return content_pb2.Part(reasoning=_reasoning(block["reasoningContent"]))
+    if isinstance(block.get("citationsContent"), dict):
+        cited = "".join(
+            text(obj(piece).get("text")) for piece in arr(block["citationsContent"].get("content"))
+        )
+        return content_pb2.Part(text=content_pb2.TextPart(text=cited)) if cited else None
     return None
 
 

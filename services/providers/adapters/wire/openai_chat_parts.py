@@ -59,6 +59,15 @@ def arguments(value: object) -> str:
     return "" if value is None else encode_text(value)
 
 
+def named(call: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and arguments of a call, whole or in part. A custom tool's input, free text, stands for arguments."""
+    custom = call.get("custom")
+    if isinstance(custom, dict):
+        return text(custom.get("name")), text(custom.get("input"))
+    function = obj(call.get("function"))
+    return text(function.get("name")), arguments(function.get("arguments"))
+
+
 def call_signature(call: Mapping[str, Any]) -> bytes:
     """Gemini's OpenAI-shaped endpoint wants this back with the call."""
     google = obj(obj(call.get("extra_content")).get("google"))

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from services.providers.adapters.wire.body import arr, decode_object, index_or, media_of_data_url, obj, text
 from services.providers.adapters.wire.openai_chat_parts import (
-    arguments,
     call_signature,
     logprobs,
+    named,
     pieces,
     reasoning_of,
 )
@@ -45,6 +45,11 @@ def chat_answer(headers: Headers, body: bytes, dialect: Dialect, provider: str) 
         error.failure.usage = usage
         raise error
     choices = said.get("choices")
+    broken = _error_instead(choices)
+    if broken:
+        error = error_of({"error": broken}, 0, headers)
+        error.failure.usage = usage
+        raise error
     if not isinstance(choices, list):
         if said.get("object") == "error" or "detail" in said:
             raise error_of(said, 0, headers)
@@ -56,6 +61,13 @@ def chat_answer(headers: Headers, body: bytes, dialect: Dialect, provider: str) 
         vendor_request_id=request_id_of(headers) or text(said.get("id")),
         vendor_model=text(said.get("model")),
     )
+
+
+def _error_instead(choices: object) -> Mapping[str, Any]:
+    """The error of an only choice that says nothing (OpenRouter, when its upstream broke); empty if there is none."""
+    only = obj(choices[0]) if isinstance(choices, list) and len(choices) == 1 else {}
+    said = obj(only.get("message"))
+    return {} if said.get("content") or said.get("tool_calls") else obj(only.get("error"))
 
 
 def _choice(choice: Any, number: int, provider: str) -> content_pb2.Choice:
@@ -118,10 +130,10 @@ def _parts(message: Mapping[str, Any], provider: str) -> list[Part]:
 
 
 def _call(call: Mapping[str, Any], number: int) -> content_pb2.ToolCall:
-    function = obj(call.get("function"))
+    name, given = named(call)
     return content_pb2.ToolCall(
         id=text(call.get("id")) or f"call_{number}",
-        name=text(function.get("name")),
-        arguments_json=arguments(function.get("arguments")) or "{}",
+        name=name,
+        arguments_json=given or "{}",
         signature=call_signature(call),
     )

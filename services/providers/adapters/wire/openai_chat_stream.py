@@ -5,9 +5,9 @@ from typing import Any
 
 from services.providers.adapters.wire.body import arr, decode, index_or, media_of_data_url, obj, text
 from services.providers.adapters.wire.openai_chat_parts import (
-    arguments,
     call_signature,
     logprobs,
+    named,
     pieces,
     reasoning_of,
 )
@@ -171,6 +171,9 @@ class ChatStream:
             if len(deltas) == first:
                 deltas.append(ChoiceDelta(index=index))
             deltas[first].logprobs.extend(logprobs(probabilities))
+        usage = choice.get("usage")
+        if isinstance(usage, dict) and not self._usage:  # Moonshot
+            self._usage = usage
         raw = text(choice.get("finish_reason"))
         if raw and not state.finished:  # some repeat it beside the usage
             state.finished = True
@@ -215,6 +218,13 @@ def _add_content(
     if refusal and isinstance(refusal, str):
         state.refused = True
         deltas.append(ChoiceDelta(index=index, refusal=refusal))
+    audio = delta.get("audio")
+    if isinstance(audio, dict):
+        if text(audio.get("transcript")):
+            deltas.append(ChoiceDelta(index=index, text=audio["transcript"]))
+        if text(audio.get("data")):
+            sound = media_of_data_url(f"data:audio;base64,{audio['data']}")
+            deltas.append(ChoiceDelta(index=index, media=sound))
     for image in arr(delta.get("images")):
         url = text(obj(obj(image).get("image_url")).get("url"))
         if url:
@@ -225,8 +235,8 @@ def _add_calls(calls: list[Any], index: int, state: _ChoiceState, deltas: list[C
     for position, call in enumerate(calls):
         if not isinstance(call, dict):
             continue
-        function = obj(call.get("function"))
-        call_id, name = text(call.get("id")), text(function.get("name"))
+        call_id = text(call.get("id"))
+        name, given = named(call)
         key = call.get("index")
         if not isinstance(key, int):
             # No index: the id tells calls apart; without one, a delta with a name begins the next call.
@@ -235,9 +245,7 @@ def _add_calls(calls: list[Any], index: int, state: _ChoiceState, deltas: list[C
         if number is not None and name and call_id and call_id != state.call_ids[number]:
             # Several whole calls under one index (Gemini's OpenAI-shaped endpoint): another id is another call.
             number = None
-        made = ToolCallDelta(
-            arguments_json=arguments(function.get("arguments")), signature=call_signature(call)
-        )
+        made = ToolCallDelta(arguments_json=given, signature=call_signature(call))
         if number is None:
             number = state.call_numbers[key] = len(state.call_ids)
             made.id = call_id or f"call_{number}"

@@ -72,6 +72,11 @@ def _message(error: Mapping[str, Any]) -> str:
                 for item in said
             ]
             return "; ".join(parts)
-        if isinstance(said, dict) and isinstance(said.get("message"), str):
-            return str(said["message"])
+        if isinstance(said, dict):  # Mistral puts a whole validation error under `message`
+            inner = _message(said)
+            if inner:
+                return inner
+    for listed in arr(error.get("errors")):  # Cloudflare
+        if text(obj(listed).get("message")):
+            return str(listed["message"])
     return ""

@@ -139,4 +139,7 @@ class SseDecoder:
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
+            elif line.startswith(b"error:"):  # a field of its own with older llama.cpp servers
+                self._name = "error"
+                self._data.append(line[6:].lstrip())
         return events
