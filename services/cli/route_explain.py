@@ -117,6 +117,8 @@ def _features(decision: decision_pb2.Decision) -> list[str]:
             facts.append(f"{count} {word}")
     if features.json_schema:
         facts.append("a schema")
+    if features.language:
+        facts.append(f"in {features.language}")
     if features.data_class:
         facts.append(f"data {features.data_class}")
     believed = [

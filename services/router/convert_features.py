@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.kernel.tokens import byte_bound
+from services.router.convert_language import language_of
 from services.router.domain.catalogue import Capability, ModelKind
 from services.router.domain.features import Features
 from services.tokens.schema_text import struct_json
@@ -103,6 +104,7 @@ def features_from_pb(given: content.GenerationInput, *, streamed: bool) -> tuple
         turns=len(given.messages),
         json_schema=shape == "json_schema",
         code=_has_code(sample.newest),
+        language=language_of(sample.newest),
         system_prompt_hash=hashlib.sha256(walk.system.encode()).hexdigest()[:16] if walk.system else "",
         needs=needs,
         kind=ModelKind.CHAT,

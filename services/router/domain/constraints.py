@@ -51,21 +51,22 @@ class Rule(IntEnum):
     KIND = 12
     VENDOR_FILE = 13
     CAPABILITY = 14
-    PARAMETER = 15
-    REASONING_EFFORT = 16
-    IMAGES = 17
-    CONTEXT_INPUT = 18
-    CONTEXT_OUTPUT = 19
-    PRICE_UNKNOWN = 20
-    HEALTH_DOWN = 21
-    HEALTH_RESTING = 22
-    BREAKER_OPEN = 23
-    CEILING_COST = 24
-    CEILING_TTFT = 25
-    CEILING_DURATION = 26
-    QUALITY_UNKNOWN = 27
-    QUALITY_FLOOR = 28
-    HEADROOM = 29
+    LANGUAGE = 15
+    PARAMETER = 16
+    REASONING_EFFORT = 17
+    IMAGES = 18
+    CONTEXT_INPUT = 19
+    CONTEXT_OUTPUT = 20
+    PRICE_UNKNOWN = 21
+    HEALTH_DOWN = 22
+    HEALTH_RESTING = 23
+    BREAKER_OPEN = 24
+    CEILING_COST = 25
+    CEILING_TTFT = 26
+    CEILING_DURATION = 27
+    QUALITY_UNKNOWN = 28
+    QUALITY_FLOOR = 29
+    HEADROOM = 30
 
     @property
     def spelling(self) -> str:
@@ -89,6 +90,7 @@ _SPELLINGS = {
     Rule.KIND: "capability.kind",
     Rule.VENDOR_FILE: "capability.vendor_file",
     Rule.CAPABILITY: "capability",
+    Rule.LANGUAGE: "capability.language",
     Rule.PARAMETER: "capability.parameter",
     Rule.REASONING_EFFORT: "capability.reasoning_effort",
     Rule.IMAGES: "capability.images",
@@ -119,6 +121,8 @@ class Standing:
 
     codes: Codes
     findings: tuple[str, ...]
+    language_required: bool = False
+    """True: a model must be known to be good at the request's language."""
     _kinds: dict[object, Codes] = field(default_factory=dict)
 
     def needing(self, board: Board, features: Features) -> Codes:
@@ -131,6 +135,7 @@ class Standing:
             features.reasoning_effort,
             features.images,
             features.vendor_files_of,
+            features.language,
         )
         found = self._kinds.get(kind)
         if found is None:
@@ -138,6 +143,7 @@ class Standing:
                 self._kinds.clear()
             found = self._kinds[kind] = self.codes.copy()
             _mark_needs(board, features, found)
+            _mark_languages(board, features.language, self.language_required, found)
         return found.copy()
 
 
@@ -149,7 +155,7 @@ def standing(board: Board, access: Access, rules: Rules, asked: tuple[str, ...])
         rule, finding = _standing(candidate.model, candidate.endpoint.region, access, rules, asked)
         codes[candidate.index] = int(rule)
         findings[candidate.index] = finding
-    return Standing(codes, tuple(findings))
+    return Standing(codes, tuple(findings), rules.language_required)
 
 
 def _standing(
@@ -300,6 +306,20 @@ def _mark_needs(board: Board, features: Features, codes: Codes) -> None:
         _mark(codes, Rule.REASONING_EFFORT, _without_effort(board, features.reasoning_effort))
     if features.images:
         _mark(codes, Rule.IMAGES, board.images_max < features.images)
+
+
+def _mark_languages(board: Board, language: str, required: bool, codes: Codes) -> None:
+    """Drops who is known not to be good at a language and, if the policy asks for it, who is not known to be."""
+    if not language:
+        return  # the request's own is unknown, so nothing is asked for
+    primary = language.partition("-")[0]
+    lacking = [
+        required
+        if not candidate.model.languages
+        else primary not in {known.partition("-")[0] for known in candidate.model.languages}
+        for candidate in board.candidates
+    ]
+    _mark(codes, Rule.LANGUAGE, np.array(lacking, bool))
 
 
 def _mark_unreachable(weather: Weather, codes: Codes, now_s: float) -> None:

@@ -55,6 +55,10 @@ def finding(decision: Decision, index: int) -> str:
     if rule is Rule.CAPABILITY:
         names = ", ".join(missing.spelling for missing in _missing(decision, index))
         return f"It is not known to have: {names}."
+    if rule is Rule.LANGUAGE:
+        known = ", ".join(sorted(model.languages))
+        told = f"It is good at {known}" if known else "Which languages it is good at is unknown"
+        return f"{told}; the request is in {features.language}."
     if rule is Rule.PARAMETER:
         return f"It refuses {', '.join(sorted(features.parameters & model.refused_parameters))}."
     if rule is Rule.REASONING_EFFORT:

@@ -151,6 +151,8 @@ class Rules:
 
     def narrowed(self, wishes: Wishes) -> "Rules":
         """These rules under the caller's wishes. What costs more (a hedge, a cascade) is the caller's to ask for."""
+    language_required: bool = False
+    """Models must be known to be good at the request's language; False: only those that are known not to be are out."""
         return replace(
             self,
             strategy=wishes.strategy or self.strategy,

@@ -144,6 +144,7 @@ def _policy(
         allow_preview=models.get("preview", defaults.allow_preview),
         allow_deprecated=models.get("deprecated", defaults.allow_deprecated),
         shares=shares if strategy is Strategy.WEIGHTED else (),
+        language_required=models.get("language", False),
         probe_share=found.get("probe_share", defaults.probe_share),
         hedge_after_s=attempts.get("hedge_after_s"),
         cascade=found.get("cascade") or None,
@@ -228,7 +229,13 @@ _TOP: Mapping[str, Read] = {
     ),
     "weights": fields_of({name: number(0, 1000) for name in ("quality", "cost", "latency")}),
     "models": fields_of(
-        {"allow": list_of(pattern), "deny": list_of(pattern), "preview": yes_no, "deprecated": yes_no}
+        {
+            "allow": list_of(pattern),
+            "deny": list_of(pattern),
+            "preview": yes_no,
+            "deprecated": yes_no,
+            "language": yes_no,
+        }
     ),
     "quality": fields_of({"min": _QUALITY, "tasks": by_name(_QUALITY)}),
     "ceilings": fields_of(
