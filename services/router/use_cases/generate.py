@@ -256,12 +256,8 @@ class Run:
         step: Next | Stop = Stop("the providers service is away")
         if not isinstance(ended, ServiceUnavailable):
             step = self._next(attempt, record, holding, retry_class, retry_after_s)
-            if (
-                isinstance(step, Next)
-                and step.purpose == "retry"
-                and look.has_others(attempt.step.planned.index)
-            ):
-                step = Stop("others may be asked again before this one")
+            if isinstance(step, Next) and step.purpose == "retry" and look.has_choice:
+                step = Stop("the second look chooses among all")
         if isinstance(step, Next):
             if step.purpose == "retry":
                 self._tools.retries.retry()

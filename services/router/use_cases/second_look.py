@@ -54,6 +54,11 @@ class SecondLook:
         self._left_s = left_s
         self._calm: tuple[Decision, Decision] | None = None
 
+    @property
+    def has_choice(self) -> bool:
+        """True if several can and may take the request, whoever of them rests."""
+        return len(self._plan()) > 1
+
     def has_others(self, index: int) -> bool:
         """True if another candidate than this one may be called yet, now or once it is back."""
         return any(
