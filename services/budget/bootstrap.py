@@ -17,7 +17,7 @@ from services.budget.servicer import BudgetServicer
 from services.budget.settings import BudgetSettings
 from services.budget.use_cases.owning import Identity
 from services.budget.use_cases.replica import Replica
-from services.budget.use_cases.tailing import LedgerTail
+from services.budget.use_cases.tailing import Fresh, LedgerTail
 from services.chassis.app import App, Runtime
 from services.chassis.auth import ServiceTokens
 from services.chassis.postgres import open_database
@@ -32,17 +32,17 @@ SQL = Path(__file__).parent / "sql"
 @asynccontextmanager
 async def bootstrap(settings: BudgetSettings, runtime: Runtime) -> AsyncIterator[Sequence[Registration]]:
     """Opens the store, says that this replica is alive, and serves both services."""
-    clock = SystemClock()
+    clock, fresh = SystemClock(), Fresh()
     async with (
         open_database(settings.postgres_dsn, schema=SCHEMA, folder=SQL) as database,
         open_admin_half(database, settings.postgres_dsn, settings, clock, runtime.stopping) as admin,
-        _replica(settings, PostgresConfigStore()) as replica,
+        _replica(settings, PostgresConfigStore(), fresh) as replica,
         Forwarder() as forwarder,
     ):
         runtime.health.component("postgres", database.answers, critical=True)
         servicer = BudgetServicer(
             replica,
-            LedgerTail(PostgresLedgerReader(database)),
+            LedgerTail(PostgresLedgerReader(database), fresh),
             runtime,
             forwarder,
             directory=admin.directory,
@@ -57,11 +57,13 @@ async def bootstrap(settings: BudgetSettings, runtime: Runtime) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _replica(settings: BudgetSettings, configs: PostgresConfigStore) -> AsyncIterator[Replica]:
+async def _replica(
+    settings: BudgetSettings, configs: PostgresConfigStore, fresh: Fresh
+) -> AsyncIterator[Replica]:
     connections = Connections(settings.postgres_dsn, SCHEMA)
     journal = PostgresJournal(connections, configs)
     identity = Identity(uuid.uuid4().hex, settings.address)
-    replica = Replica(journal, identity, Failpoints(settings.failpoints))
+    replica = Replica(journal, identity, Failpoints(settings.failpoints), fresh.written)
     await replica.start()
     try:
         yield replica

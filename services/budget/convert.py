@@ -52,6 +52,8 @@ TEXT_MAX = 64
 """Of a dimension's name and value, and of ids of endpoints."""
 REASON_MAX = 128
 GROUPS_MAX = 32
+CLAIM = re.compile(r"[A-Za-z0-9\-_.:]{1,64}")
+"""A claim that may stand in a digest as it is."""
 ATTEMPT_MAX = 2**31 - 1
 TERMS_SHARED = 20_000
 """Different terms that are kept; about 20 MB."""
@@ -61,7 +63,7 @@ _OUTCOMES = {
 }
 _OUTCOMES[pb.SETTLEMENT_OUTCOME_UNSPECIFIED] = "SUCCEEDED"
 _REASONS = {name.removeprefix("ERROR_REASON_"): number for name, number in error_pb2.ErrorReason.items()}
-_shared_terms: dict[tuple[Caller, str, bytes], Terms] = {}
+_shared_terms: dict[tuple[Caller | str, str, bytes], Terms] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,13 @@ class KeyCaller(Caller):
 
 
 def from_pb_operation(operation: pb.ApplyOperation, caller: Caller) -> tuple[str, Ask]:
-    """The organisation and what is asked of its tree; raises InvalidRequest or PermissionDenied."""
+    """The organisation and what is asked of its tree; raises InvalidRequest or PermissionDenied.
+
+    Takes the operation apart: it is not what it was afterwards.
+    """
     kind = operation.WhichOneof("operation")
     if kind == "hold":
-        return from_pb_hold(operation.hold, caller)
+        return _from_pb_hold(operation.hold, caller)
     if kind == "commit":
         return from_pb_commit(operation.commit, caller)
     if kind == "commit_and_hold":
@@ -97,7 +102,13 @@ def from_pb_operation(operation: pb.ApplyOperation, caller: Caller) -> tuple[str
 
 
 def from_pb_hold(request: pb.HoldRequest, caller: Caller) -> tuple[str, HoldAsk]:
-    """A hold of a worst case."""
+    """A hold of a worst case; the request stays as it is."""
+    copied = pb.HoldRequest()
+    copied.CopyFrom(request)
+    return _from_pb_hold(copied, caller)
+
+
+def _from_pb_hold(request: pb.HoldRequest, caller: Caller) -> tuple[str, HoldAsk]:
     organisation_id, request_id, attempt = _key(request.key, caller)
     if not request.HasField("terms"):
         raise InvalidRequest.of("terms", "is required")
@@ -107,30 +118,33 @@ def from_pb_hold(request: pb.HoldRequest, caller: Caller) -> tuple[str, HoldAsk]
 def _hold(
     terms: pb.HoldTerms, organisation_id: str, request_id: str, attempt: int, caller: Caller
 ) -> HoldAsk:
-    """A hold; what it has in common with others is checked once and shared with them."""
+    """A hold; what it has in common with others is checked once and shared with them. Takes `terms` apart."""
     input_tokens, output_tokens = terms.input_tokens_bound, terms.output_tokens_bound
     if not (0 <= input_tokens <= TOKENS_MAX and 0 <= output_tokens <= TOKENS_MAX):
         raise InvalidRequest.of("terms", f"has a token bound that is not between 0 and {TOKENS_MAX}")
-    # What differs from hold to hold is taken out, so that the rest is the same bytes each time; then put back.
+    # What differs from hold to hold is taken out, so that the rest is the same bytes each time.
+    terms.input_tokens_bound = terms.output_tokens_bound = 0
     amount = None
     if terms.HasField("amount"):
         amount = _amount(terms.amount, "terms.amount")
         terms.ClearField("amount")
-    terms.input_tokens_bound = terms.output_tokens_bound = 0
-    common = (caller, organisation_id, terms.SerializeToString(deterministic=True))
-    terms.input_tokens_bound, terms.output_tokens_bound = input_tokens, output_tokens
-    if amount is not None:
-        terms.amount.nanos = amount
+    claim = terms.claim
+    if claim:
+        terms.claim = ""
+        if not CLAIM.fullmatch(claim):
+            claim = _digest(claim.encode())
+    who = caller if type(caller) is KeyCaller else caller.name
+    common = (who, organisation_id, terms.SerializeToString())
     shared = _shared_terms.get(common)
     if shared is None:
-        shared = _terms(terms, organisation_id, caller, common[2])
+        shared = _terms(terms, organisation_id, caller)
         if len(_shared_terms) >= TERMS_SHARED:
             _shared_terms.clear()
         _shared_terms[common] = shared
-    return HoldAsk(request_id, attempt, amount, input_tokens, output_tokens, shared)
+    return HoldAsk(request_id, attempt, amount, input_tokens, output_tokens, shared, claim)
 
 
-def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller, content: bytes) -> Terms:
+def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller) -> Terms:
     groups = tuple(terms.model_groups)
     if len(groups) > GROUPS_MAX:
         raise InvalidRequest.of("terms.model_groups", f"has more than {GROUPS_MAX} groups")
@@ -150,7 +164,7 @@ def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller, content: b
         lease_us=_lease(terms.lease, "terms.lease") if terms.HasField("lease") else LEASE_DEFAULT_US,
         endpoint_id=terms.endpoint_id,
         dimensions=_dimensions(terms.dimensions, "terms.dimensions"),
-        digest=_digest(caller.name.encode() + b"\0" + content),
+        digest=_digest(caller.name.encode() + b"\0" + terms.SerializeToString(deterministic=True)),
     )
 
 
@@ -174,6 +188,8 @@ def _commit(
     outcome = _OUTCOMES.get(settlement.outcome)
     if outcome is None:
         raise InvalidRequest.of("settlement.outcome", "is not known")
+    dimensions = settlement.dimensions
+    count = len(dimensions)
     return CommitAsk(
         request_id,
         attempt,
@@ -184,12 +200,13 @@ def _commit(
         outcome,
         settlement.endpoint_id,
         settlement.vendor_request_id,
-        _dimensions(settlement.dimensions, "settlement.dimensions")
-        if settlement.dimensions
-        else _NO_DIMENSIONS,
+        _dimensions(dimensions, "settlement.dimensions") if count else _NO_DIMENSIONS,
         settlement.witness,
         settlement.cost_from_vendor,
-        _digest(settlement.SerializeToString(deterministic=True)),
+        # Only a map of several entries has an order that must be forced.
+        _digest(
+            settlement.SerializeToString(deterministic=True) if count > 1 else settlement.SerializeToString()
+        ),
     )
 
 
@@ -216,7 +233,9 @@ def from_pb_commit_and_hold(request: pb.CommitAndHoldRequest, caller: Caller) ->
             settle = ReleaseAsk(request_id, attempt, caller.name, "", request.release_reason[:REASON_MAX])
         case _:
             raise InvalidRequest.of("settle", "is required: commit or release_reason")
-    hold = _hold(request.next_terms, organisation_id, request_id, request.next_attempt, caller)
+    terms = pb.HoldTerms()
+    terms.CopyFrom(request.next_terms)
+    hold = _hold(terms, organisation_id, request_id, request.next_attempt, caller)
     return organisation_id, CommitAndHoldAsk(settle, hold)
 
 
@@ -318,26 +337,30 @@ def _usage(usage: usage_pb2.Usage) -> UsageCounts:
     return tuple(counts)
 
 
+_DIGESTING = hashlib.blake2b(digest_size=12)
+
+
 def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=12).hexdigest()
+    digesting = _DIGESTING.copy()  # cheaper than to set one up
+    digesting.update(content)
+    return digesting.hexdigest()
 
 
 # ---- answered --------------------------------------------------------------------------------------------------------
 
 
-def to_pb_result(
-    operation_id: int, outcome: Answer | TurnpikeError, organisation_id: str = ""
-) -> pb.ApplyResult:
-    """The result of an operation in a batch; `organisation_id` is needed for renewals."""
+def fill_result(
+    result: pb.ApplyResult, outcome: Answer | TurnpikeError, organisation_id: str, *, extension: bool = False
+) -> None:
+    """Writes the outcome of an operation in a batch into its place there; `extension`: a grant is of more to a hold."""
     # Filled in place: a message that is made of other messages copies them, which takes four times as long.
-    result = pb.ApplyResult(operation_id=operation_id)
     kind = type(outcome)
     if kind is Grant:
-        fill_grant(result.hold.grant, outcome)  # type: ignore[arg-type]
-        return result
+        fill_grant((result.extend_amount if extension else result.hold).grant, outcome)  # type: ignore[arg-type]
+        return
     if kind is Receipt:
         fill_receipt(result.commit.receipt, outcome)  # type: ignore[arg-type]
-        return result
+        return
     match outcome:
         case Released():
             result.release.CopyFrom(to_pb_released(outcome))
@@ -349,14 +372,6 @@ def to_pb_result(
             result.refusal.CopyFrom(to_pb_refusal(outcome))
         case _:
             raise AssertionError(f"no result is made of {kind}")
-    return result
-
-
-def to_pb_extended(operation_id: int, outcome: Grant) -> pb.ApplyResult:
-    """The result of an extension in a batch."""
-    result = pb.ApplyResult(operation_id=operation_id)
-    fill_grant(result.extend_amount.grant, outcome)
-    return result
 
 
 def to_pb_grant(grant: Grant) -> pb.HoldGrant:

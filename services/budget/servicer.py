@@ -33,7 +33,6 @@ from services.chassis.call import ANONYMOUS, Caller, current_call
 from services.kernel.clock import Clock
 from services.kernel.errors import TurnpikeError
 from turnpike.budget.v1 import budget_pb2 as pb
-from turnpike.common.v1.error_pb2 import ErrorReason
 
 METHOD = "turnpike.budget.v1.BudgetService/Apply"
 
@@ -57,11 +56,11 @@ class BudgetServicer(DirectoryRpcs):
         self._forwarder = forwarder
         self._tail = tail
         self._runtime = runtime
-        self._apply: BatchServer[pb.ApplyOperation, pb.ApplyResult] = BatchServer(
+        self._apply: BatchServer[pb.ApplyOperation, _Result] = BatchServer(
             METHOD,
             runtime,
             unpack=lambda request: request.operations,
-            pack=lambda results: pb.ApplyResponse(results=results),
+            pack=_pack,
             accept=self._accept,
             name_of=lambda operation: operation.WhichOneof("operation") or "",
             reason_of=_reason_of,
@@ -118,8 +117,9 @@ class BudgetServicer(DirectoryRpcs):
     async def TailLedger(
         self, request: pb.TailLedgerRequest, context: object
     ) -> AsyncIterator[pb.TailLedgerResponse]:
-        async for entries in self._tail.follow(dict(request.after_sequences), self._runtime.stopping):
-            yield pb.TailLedgerResponse(entries=entries)
+        after, stopping = dict(request.after_sequences), self._runtime.stopping
+        async for page in self._tail.follow(after, stopping, usage_only=request.usage_only):
+            yield page
 
     async def _ask(self, method: str, request: Message, organisation_id: str, ask: Ask) -> Any:
         """The owner's answer; if that is another replica, its response to the same request."""
@@ -134,7 +134,7 @@ class BudgetServicer(DirectoryRpcs):
             raise outcome
         return outcome
 
-    def _accept(self, operations: Sequence[pb.ApplyOperation], reply: Reply[pb.ApplyResult]) -> None:
+    def _accept(self, operations: Sequence[pb.ApplyOperation], reply: Reply["_Result"]) -> None:
         """Hands a batch on, by organisation; every operation is replied to once its owner has decided."""
         caller, now = _caller(), time.monotonic()
         by_organisation: dict[str, _Share] = {}
@@ -142,7 +142,7 @@ class BudgetServicer(DirectoryRpcs):
             try:
                 organisation_id, ask = convert.from_pb_operation(operation, caller)
             except TurnpikeError as refusal:
-                reply(convert.to_pb_result(operation.operation_id, refusal))
+                reply(_Result(operation.operation_id, refusal))
                 continue
             share = by_organisation.get(organisation_id)
             if share is None:
@@ -157,10 +157,32 @@ class BudgetServicer(DirectoryRpcs):
             self._replica.submit(organisation_id, Parcel(share.asks, share.deadlines, share.done))
 
 
-def _reason_of(result: pb.ApplyResult) -> str | None:
-    if not result.HasField("refusal"):
-        return None
-    return ErrorReason.Name(result.refusal.reason).removeprefix("ERROR_REASON_")
+class _Result:
+    """What came of one operation; made into a message only in its place in the response."""
+
+    __slots__ = ("extension", "operation_id", "organisation_id", "outcome")
+
+    def __init__(
+        self, operation_id: int, outcome: Outcome, organisation_id: str = "", *, extension: bool = False
+    ) -> None:
+        self.operation_id = operation_id
+        self.outcome = outcome
+        self.organisation_id = organisation_id
+        self.extension = extension
+
+
+def _pack(results: Sequence[_Result]) -> pb.ApplyResponse:
+    response = pb.ApplyResponse()
+    add = response.results.add
+    for each in results:
+        convert.fill_result(
+            add(operation_id=each.operation_id), each.outcome, each.organisation_id, extension=each.extension
+        )
+    return response
+
+
+def _reason_of(result: _Result) -> str | None:
+    return result.outcome.reason if isinstance(result.outcome, TurnpikeError) else None
 
 
 class _Share:
@@ -168,7 +190,7 @@ class _Share:
 
     __slots__ = ("asks", "deadlines", "operation_ids", "organisation_id", "reply")
 
-    def __init__(self, organisation_id: str, reply: Reply[pb.ApplyResult]) -> None:
+    def __init__(self, organisation_id: str, reply: Reply[_Result]) -> None:
         self.organisation_id = organisation_id
         self.reply = reply
         self.asks: list[Ask] = []
@@ -178,11 +200,7 @@ class _Share:
     def done(self, outcomes: Sequence[Outcome]) -> None:
         """Replies to each."""
         for operation_id, ask, outcome in zip(self.operation_ids, self.asks, outcomes, strict=True):
-            if type(outcome) is Grant and type(ask) is ExtendAsk:
-                result = convert.to_pb_extended(operation_id, outcome)
-            else:
-                result = convert.to_pb_result(operation_id, outcome, self.organisation_id)
-            self.reply(result)
+            self.reply(_Result(operation_id, outcome, self.organisation_id, extension=type(ask) is ExtendAsk))
 
 
 def _caller() -> Caller:

@@ -18,7 +18,7 @@ class RemoteLedger:
 
     async def read(self, after: Mapping[str, int]) -> AsyncIterator[Sequence[LedgerPage]]:
         """Pages after the given positions, for ever; an empty sequence is a heartbeat."""
-        request = pb.TailLedgerRequest(after_sequences=dict(after))
+        request = pb.TailLedgerRequest(after_sequences=dict(after), usage_only=True)
         async with self._budget.stream(self._stub.TailLedger, request) as responses:
             async for response in responses:
                 yield from_pb_ledger(list(response.entries))

@@ -21,7 +21,7 @@ import json
 from collections.abc import Sequence
 from enum import IntEnum
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -65,7 +65,7 @@ EXTENSIONS_MAX = 10_000
 """A role is a smallint; a hold that grows more often holds too little at a time."""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, gc=False):
     """An entry as the journal stores it."""
 
     sequence: int

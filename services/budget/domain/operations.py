@@ -1,8 +1,9 @@
 """What the owner is asked, and what it answers. Amounts are plain nanos, times microseconds since 1970 (UTC): these
-values are made ten thousand times a second, so they are lean and checked where they come in (convert.py)."""
+values are made ten thousand times a second, so they are lean, and checked where they come in (convert.py)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from services.budget.domain.entries import text
 
@@ -61,8 +62,7 @@ class Terms:
         self.json = f'"by":{text(caller)},"le":{lease_us},"e":{text(endpoint_id)}{extra}'
 
 
-@dataclass(slots=True)
-class HoldAsk:
+class HoldAsk(Struct):
     """Set the worst case of an attempt aside."""
 
     request_id: str
@@ -72,15 +72,17 @@ class HoldAsk:
     input_tokens: int
     output_tokens: int
     terms: Terms
+    claim: str = ""
+    """Names the caller's run that asks, in characters that JSON leaves alone: another run is another request."""
 
     @property
     def digest(self) -> str:
         """Of the request's content: what tells the same request from another with its id."""
-        return f"{self.terms.digest}.{self.amount}.{self.input_tokens}.{self.output_tokens}"
+        claim = f".{self.claim}" if self.claim else ""
+        return f"{self.terms.digest}.{self.amount}.{self.input_tokens}.{self.output_tokens}{claim}"
 
 
-@dataclass(slots=True)
-class CommitAsk:
+class CommitAsk(Struct):
     """Charge what an attempt really cost."""
 
     request_id: str
@@ -101,8 +103,7 @@ class CommitAsk:
     digest: str
 
 
-@dataclass(slots=True)
-class ReleaseAsk:
+class ReleaseAsk(Struct):
     """Free a hold."""
 
     request_id: str
@@ -112,16 +113,14 @@ class ReleaseAsk:
     reason: str
 
 
-@dataclass(slots=True)
-class CommitAndHoldAsk:
+class CommitAndHoldAsk(Struct):
     """Settle one attempt and hold for the next, as one step."""
 
     settle: CommitAsk | ReleaseAsk
     hold: HoldAsk
 
 
-@dataclass(slots=True)
-class ExtendAsk:
+class ExtendAsk(Struct):
     """Add to a hold's amount."""
 
     request_id: str
@@ -134,8 +133,7 @@ class ExtendAsk:
     output_tokens: int
 
 
-@dataclass(slots=True)
-class RenewAsk:
+class RenewAsk(Struct):
     """Add to holds' time."""
 
     keys: Sequence[AttemptId]
@@ -143,8 +141,7 @@ class RenewAsk:
     lease_us: int
 
 
-@dataclass(slots=True)
-class GetAsk:
+class GetAsk(Struct):
     """Where is this hold?"""
 
     request_id: str
@@ -156,8 +153,7 @@ class GetAsk:
 Ask = HoldAsk | CommitAsk | ReleaseAsk | CommitAndHoldAsk | ExtendAsk | RenewAsk | GetAsk
 
 
-@dataclass(slots=True)
-class Headroom:
+class Headroom(Struct):
     """What a budget has left."""
 
     budget_id: str
@@ -168,8 +164,7 @@ class Headroom:
     resets_at_us: int | None
 
 
-@dataclass(slots=True)
-class Grant:
+class Grant(Struct):
     """A granted hold."""
 
     amount: int
@@ -180,8 +175,7 @@ class Grant:
     headroom: Sequence[Headroom] = ()
 
 
-@dataclass(slots=True)
-class Receipt:
+class Receipt(Struct):
     """What a settlement did."""
 
     charged: int
@@ -194,24 +188,21 @@ class Receipt:
     headroom: Sequence[Headroom] = ()
 
 
-@dataclass(slots=True)
-class Released:
+class Released(Struct):
     """What was freed."""
 
     released: int
     sequence: int
 
 
-@dataclass(slots=True)
-class Renewed:
+class Renewed(Struct):
     """Until when, and which were not open."""
 
     lease_expires_us: int
     not_open: Sequence[AttemptId]
 
 
-@dataclass(slots=True)
-class CommittedAndHeld:
+class CommittedAndHeld(Struct):
     """The receipt and the next hold, or why there is none."""
 
     receipt: Receipt
@@ -220,8 +211,7 @@ class CommittedAndHeld:
     """A TurnpikeError, where `grant` is None."""
 
 
-@dataclass(slots=True)
-class HoldView:
+class HoldView(Struct):
     """A hold as GetHold shows it; `state` is the number of a HoldState."""
 
     state: int

@@ -1,6 +1,6 @@
 """What an attempt is charged, and how its hold becomes spent: at once, in silence, or corrected later."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from services.budget.domain.budgets import LIMIT_MAX
 from services.budget.domain.entries import ROLE_CORRECT, ROLE_SETTLE, Kind, text
@@ -17,8 +17,7 @@ RELEASED = "released"
 """Stands for the content of a release, which has none."""
 
 
-@dataclass(slots=True)
-class Charge:
+class Charge(Struct):
     """What to charge."""
 
     nanos: int

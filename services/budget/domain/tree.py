@@ -4,6 +4,7 @@ Only plain state and how it is found and rolled; what may happen to it is in dec
 can be taken back (`Draft`), because a batch is true only once the journal has it.
 """
 
+import hashlib
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -278,8 +279,8 @@ class Tree:
         self.sequence = sequence
         self.head = head
         self.next_counter = next_counter
-        self.secret = secret
-        """Signs leases."""
+        self.signing = hashlib.blake2b(digest_size=16, key=secret)
+        """Signs leases; the key is worked in once, each lease continues on a copy."""
         self.now_us = 0
         self.counters: dict[int, Counter] = {}
         self.windows: dict[tuple[str, int], Counter] = {}
@@ -292,6 +293,8 @@ class Tree:
         """No lease ends before this moment: callers that waited for the tree may still speak."""
         self.draft: Draft = Draft(self, 0, 0)
         self._paths: dict[tuple[object, ...], Path] = {}
+        self._paths_of_terms: dict[Terms, Path] = {}
+        """The same by the terms themselves, which are shared: found without looking at what they say."""
         self._by_subject: dict[tuple[SubjectKind, str], list[Slot]] = {}
         self._drafts = 0
         self.config = config
@@ -365,7 +368,7 @@ class Tree:
             draft.base_head,
             draft.base_next_counter,
         )
-        self._paths.clear()
+        self._forget_paths()
 
     # ---- configuration -----------------------------------------------------------------------------------------------
 
@@ -394,7 +397,7 @@ class Tree:
             config.active if delta.active is None else delta.active,
             config.user_ids if delta.user_ids is None else delta.user_ids,
         )
-        self._paths.clear()
+        self._forget_paths()
 
     def must_be_read_again(self, delta: TreeDelta) -> bool:
         """Whether a change brings a rolling window back whose buckets may not be in memory."""
@@ -438,10 +441,13 @@ class Tree:
 
     def path(self, terms: Terms) -> Path:
         """The budgets that apply. A path whose time is over (`valid_until_us`) has still to be rolled and checked."""
+        path = self._paths_of_terms.get(terms)
+        if path is not None:
+            return path
         path = self._paths.get(terms.path_name)
         if path is None:
             if len(self._paths) >= PATHS_KEPT:
-                self._paths.clear()
+                self._forget_paths()
             path = Path(terms.principal, terms.model)
             subjects = (
                 (SubjectKind.ORGANISATION, self.organisation_id),
@@ -460,7 +466,14 @@ class Tree:
             path.slots = tuple(slot for slot in slots if not isinstance(slot.budget.window, PerRequest))
             path.ceilings = tuple(slot for slot in slots if isinstance(slot.budget.window, PerRequest))
             self._paths[terms.path_name] = path
+        if len(self._paths_of_terms) >= PATHS_KEPT:
+            self._paths_of_terms.clear()
+        self._paths_of_terms[terms] = path
         return path
+
+    def _forget_paths(self) -> None:
+        self._paths.clear()
+        self._paths_of_terms.clear()
 
     def roll(self, slot: Slot, now_us: int) -> tuple[Counter, str]:
         """The slot's counter of the window that `now_us` is in, installed, and what is new about it: `opened`,

@@ -1,7 +1,5 @@
 """Appends entries to the batch under way, and moves amounts between what is held, spent and over."""
 
-import hashlib
-
 from services.budget.domain.entries import Entry, chained
 from services.budget.domain.tree import Counter, Tree
 
@@ -74,5 +72,6 @@ def alert(tree: Tree, sequence: int, counter: Counter) -> None:
 
 def lease_token(tree: Tree, request_id: str, attempt: int, sequence: int) -> str:
     """The permission to settle a hold, for a witness: whoever shows it was told it by the hold's maker."""
-    words = f"{request_id}|{attempt}|{sequence}".encode()
-    return hashlib.blake2b(words, digest_size=16, key=tree.secret).hexdigest()
+    signing = tree.signing.copy()
+    signing.update(f"{request_id}|{attempt}|{sequence}".encode())
+    return signing.hexdigest()

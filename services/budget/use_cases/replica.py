@@ -9,7 +9,7 @@ import structlog
 from services.budget.domain.operations import Ask
 from services.budget.failpoints import Failpoints
 from services.budget.ports import Doubtful, Journal, Refused, StoreDown
-from services.budget.use_cases.owning import Identity, Outcome, Parcel, TreeOwner
+from services.budget.use_cases.owning import Identity, Outcome, Parcel, TreeOwner, Written
 from services.kernel.errors import StoreUnavailable
 
 log = structlog.get_logger()
@@ -26,10 +26,14 @@ IDLE_S = 900.0
 class Replica:
     """Takes operations for any organisation and hands them to the owner of its tree."""
 
-    def __init__(self, journal: Journal, identity: Identity, failpoints: Failpoints) -> None:
+    def __init__(
+        self, journal: Journal, identity: Identity, failpoints: Failpoints, written: Written = lambda *_: None
+    ) -> None:
+        """`written` is told what the owners here have written."""
         self._journal = journal
         self._identity = identity
         self._failpoints = failpoints
+        self._written = written
         self._held_until = 0.0
         self._owners: dict[str, TreeOwner] = {}
         self._heart: asyncio.Task[None] | None = None
@@ -66,7 +70,7 @@ class Replica:
         owner = self._owners.get(organisation_id)
         if owner is None:
             owner = self._owners[organisation_id] = TreeOwner(
-                organisation_id, self._journal, self._identity, self._failpoints, self
+                organisation_id, self._journal, self._identity, self._failpoints, self, self._written
             )
         owner.submit(parcel)
 

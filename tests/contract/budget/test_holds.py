@@ -15,7 +15,7 @@ from tests.support.databases import Databases
 from turnpike.budget.v1 import budget_admin_pb2 as admin_pb
 from turnpike.budget.v1 import budget_pb2 as pb
 from turnpike.budget.v1.entities_pb2 import Budget, BudgetSubject, RequestWindow, Window
-from turnpike.budget.v1.ledger_pb2 import LEDGER_ENTRY_KIND_EXPIRE
+from turnpike.budget.v1.ledger_pb2 import LEDGER_ENTRY_KIND_COMMIT, LEDGER_ENTRY_KIND_EXPIRE, LedgerEntry
 from turnpike.common.v1.error_pb2 import BUDGET_UNIT_CONCURRENCY, BUDGET_UNIT_TOKENS, BudgetFailure
 from turnpike.common.v1.money_pb2 import Money
 
@@ -308,6 +308,44 @@ async def test_other_currencies_are_refused(tenant: Tenant, router: Any) -> None
     with pytest.raises(RemoteError) as refused:
         await router.Hold(asked)
     assert refused.value.reason == "INVALID_REQUEST"
+
+
+async def test_a_tail_of_usage_says_what_was_charged_and_no_more(tenant: Tenant, router: Any) -> None:
+    """The first pair is read from the store, the second handed on from the owner's memory."""
+    organisation_id = tenant.organisation.organisation_id
+    whole: list[Any] = []
+    usage: list[Any] = []
+
+    async def settle_one() -> None:
+        asked = hold(tenant, 700, dimensions={"task": "chat"})
+        await router.Hold(asked)
+        await router.Commit(commit(asked.key, 900, vendor_request_id='req "7"'))
+
+    await settle_one()
+    async with router.watch("TailLedger", pb.TailLedgerRequest(usage_only=True)) as batches:
+        async for batch in batches:
+            usage += [entry for entry in batch.entries if entry.organisation_id == organisation_id]
+            if len(usage) == 3:
+                await settle_one()
+            if len(usage) >= 5:
+                break
+    async with router.watch("TailLedger", pb.TailLedgerRequest()) as batches:
+        async for batch in batches:
+            whole += [entry for entry in batch.entries if entry.organisation_id == organisation_id]
+            if len(whole) >= 5:
+                break
+    assert [entry.sequence for entry in usage] == [1, 2, 3, 4, 5]
+    for seen, entry in zip(usage, whole, strict=True):
+        for field in ("legs", "hash", "previous_hash"):
+            entry.ClearField(field)
+        if entry.kind != LEDGER_ENTRY_KIND_COMMIT:
+            entry = LedgerEntry(
+                organisation_id=organisation_id,
+                sequence=entry.sequence,
+                kind=entry.kind,
+                occurred_at=entry.occurred_at,
+            )
+        assert seen == entry
 
 
 async def test_the_ledger_tells_it_all(tenant: Tenant, router: Any) -> None:

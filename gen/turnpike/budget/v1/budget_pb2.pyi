@@ -1492,6 +1492,12 @@ class TailLedgerRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     AFTER_SEQUENCES_FIELD_NUMBER: _builtins.int
+    USAGE_ONLY_FIELD_NUMBER: _builtins.int
+    usage_only: _builtins.bool
+    """For readers who want what was used and charged, and no movement of budgets: entries come without legs and hashes,
+    and those that charge nothing (HOLD, EXTEND, LIMIT, CHECKPOINT) with organisation, sequence, kind and time alone.
+    Default: whole entries.
+    """
     @_builtins.property
     def after_sequences(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Last sequence that the reader has, by organisation. Organisations that are not named are sent from their start."""
@@ -1500,10 +1506,11 @@ class TailLedgerRequest(_message.Message):
         self,
         *,
         after_sequences: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        usage_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequences", b"after_sequences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequences", b"after_sequences", "usage_only", b"usage_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.budget.domain.entries import decoded
+from services.budget.domain.entries import Entry, Kind, decoded
 from services.budget.ports import Connection
 from services.chassis.postgres import Database
 from turnpike.budget.v1 import ledger_pb2 as pb
-from turnpike.common.v1 import money_pb2, principal_pb2, usage_pb2
+from turnpike.budget.v1.budget_pb2 import TailLedgerResponse
 
 _COUNTS = (
     "input_tokens",
@@ -23,6 +23,7 @@ _COUNTS = (
     "input_image_tokens",
     "billed_tool_calls",
 )
+_WITHOUT_USAGE = frozenset({Kind.HOLD, Kind.EXTEND, Kind.LIMIT, Kind.CHECKPOINT})
 WINDOWS_REMEMBERED = 200_000
 """Counters whose budget and start are kept in memory; about 40 MB."""
 
@@ -48,11 +49,30 @@ class PostgresLedgerReader:
         rows = await self._database.fetch(self._sql["ledger_heads"])
         return [(row["organisation_id"], row["sequence"], row["head"]) for row in rows]
 
-    async def after(self, organisation_id: str, sequence: int, count: int) -> Sequence[pb.LedgerEntry]:
-        """At most `count` entries after a sequence, in order."""
+    async def page_after(
+        self, organisation_id: str, sequence: int, count: int, *, usage_only: bool
+    ) -> tuple[TailLedgerResponse, int, int]:
+        """A page of at most `count` entries after a sequence, in order; how many these are, and the last's sequence."""
+        page = TailLedgerResponse()
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._sql["ledger_after"], organisation_id, sequence, count)
-            return await self.entries_of(connection, organisation_id, rows)
+            if usage_only:
+                for row in rows:
+                    _fill_usage(page.entries.add(), organisation_id, decoded(row["body"]))
+            else:
+                page.entries.extend(await self.entries_of(connection, organisation_id, rows))
+        return page, len(rows), rows[-1]["sequence"] if rows else sequence
+
+    def page_of(self, organisation_id: str, entries: Sequence[Entry]) -> TailLedgerResponse:
+        """A page of entries just written, for readers of usage only."""
+        page = TailLedgerResponse()
+        for entry in entries:
+            _fill_usage(page.entries.add(), organisation_id, decoded(entry.body))
+        return page
+
+    def empty_page(self) -> TailLedgerResponse:
+        """A heartbeat."""
+        return TailLedgerResponse()
 
     async def before(self, organisation_id: str, sequence: int, count: int) -> Sequence[pb.LedgerEntry]:
         """At most `count` entries before a sequence, newest first."""
@@ -101,43 +121,8 @@ def to_pb_entry(
     previous: bytes | None,
 ) -> pb.LedgerEntry:
     """An entry whose counters are `windows`."""
-    entry = pb.LedgerEntry(
-        organisation_id=organisation_id,
-        sequence=body["n"],
-        kind=body["k"],
-        occurred_at=_timestamp(body["t"]),
-        model=body.get("m", ""),
-        unconfirmed=bool(body.get("un", 0)),
-        outcome=body.get("oc", ""),
-        dimensions=body.get("x", {}),
-        price_revision=body.get("pr", 0),
-        endpoint_id=body.get("e", ""),
-        vendor_request_id=body.get("vr", ""),
-        previous_hash=previous or b"",
-        hash=hashed,
-    )
-    if "r" in body:
-        entry.key.CopyFrom(
-            principal_pb2.AttemptKey(organisation_id=organisation_id, request_id=body["r"], attempt=body["a"])
-        )
-    if "p" in body:
-        team_id, project_id, key_id, user_id = body["p"]
-        entry.principal.CopyFrom(
-            principal_pb2.Principal(
-                organisation_id=organisation_id,
-                team_id=team_id,
-                project_id=project_id,
-                key_id=key_id,
-                user_id=user_id,
-            )
-        )
-    for name, field in (("$", entry.amount), ("o", entry.overage), ("re", entry.replaces)):
-        if name in body:
-            field.CopyFrom(money_pb2.Money(nanos=body[name]))
-    if "u" in body:
-        *counts, source = body["u"]
-        known = {name: count for name, count in zip(_COUNTS, counts, strict=True) if count is not None}
-        entry.usage.CopyFrom(usage_pb2.Usage(**known, source=source))
+    entry = pb.LedgerEntry(previous_hash=previous or b"", hash=hashed)
+    _fill(entry, organisation_id, body)
     for unit, numbers, held, spent, overage in body.get("l", ()):
         for no in numbers:
             budget_id, _, start_us = windows[no]
@@ -152,6 +137,57 @@ def to_pb_entry(
     for _, budget_id, unit, start_us, _, limit, _ in body.get("w", ()):
         entry.legs.add(budget_id=budget_id, window_start=_timestamp(start_us), unit=unit, limit=limit)
     return entry
+
+
+def _fill(entry: pb.LedgerEntry, organisation_id: str, body: Mapping[str, Any]) -> None:
+    """Writes what an entry says, but for its legs and its place in the chain. In place: copies take longer."""
+    _fill_head(entry, organisation_id, body)
+    if "r" in body:
+        key = entry.key
+        key.organisation_id, key.request_id, key.attempt = organisation_id, body["r"], body["a"]
+    if "p" in body:
+        principal = entry.principal
+        principal.organisation_id = organisation_id
+        principal.team_id, principal.project_id, principal.key_id, principal.user_id = body["p"]
+    entry.model = body.get("m", "")
+    entry.unconfirmed = bool(body.get("un", 0))
+    entry.outcome = body.get("oc", "")
+    entry.price_revision = body.get("pr", 0)
+    entry.endpoint_id = body.get("e", "")
+    entry.vendor_request_id = body.get("vr", "")
+    dimensions = body.get("x")
+    if dimensions:
+        entry.dimensions.update(dimensions)
+    if "$" in body:
+        entry.amount.nanos = body["$"]
+    if "o" in body:
+        entry.overage.nanos = body["o"]
+    if "re" in body:
+        entry.replaces.nanos = body["re"]
+    if "u" in body:
+        *counts, source = body["u"]
+        usage = entry.usage
+        usage.source = source
+        for name, count in zip(_COUNTS, counts, strict=True):
+            if count is not None:
+                setattr(usage, name, count)
+
+
+def _fill_usage(entry: pb.LedgerEntry, organisation_id: str, body: Mapping[str, Any]) -> None:
+    """Writes an entry as a reader of usage wants it."""
+    if body["k"] in _WITHOUT_USAGE:
+        _fill_head(entry, organisation_id, body)
+    else:
+        _fill(entry, organisation_id, body)
+
+
+def _fill_head(entry: pb.LedgerEntry, organisation_id: str, body: Mapping[str, Any]) -> None:
+    at_us = body["t"]
+    entry.organisation_id = organisation_id
+    entry.sequence = body["n"]
+    entry.kind = body["k"]
+    occurred_at = entry.occurred_at
+    occurred_at.seconds, occurred_at.nanos = at_us // 1_000_000, at_us % 1_000_000 * 1000
 
 
 def _timestamp(at_us: int) -> Timestamp:
