@@ -52,6 +52,8 @@ class Wire:
     fault: str
     outcome: str
     arrived_at: float
+    answer: str
+    """What it said, or would have said."""
 
 
 @dataclass(slots=True)
@@ -193,6 +195,7 @@ def _calls(log: Path) -> Iterable[Wire]:
             told["fault"],
             told["outcome"],
             told["arrived_at"],
+            told["answer"],
         )
 
 

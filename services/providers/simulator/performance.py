@@ -39,6 +39,8 @@ class Record:
     """Unix seconds."""
     prompt_start: str = ""
     """The first PROMPT_START_MAX characters of what was asked: enough to tell test requests apart."""
+    answer: str = ""
+    """The text of the first choice, whole, however much of it was sent."""
 
 
 @dataclass(slots=True)

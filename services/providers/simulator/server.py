@@ -117,7 +117,7 @@ class Simulator:
         return web.json_response({"scenario": scenario_data(self.scenario)})
 
     async def _show_requests(self, request: web.Request) -> web.Response:
-        shown = [_told(record) for record in list(self.records)]
+        shown = [_told(record) for record in self.records]
         totals = dict(self._totals)
         return web.json_response({"in_flight": self.in_flight, "totals": totals, "requests": shown})
 
@@ -169,6 +169,7 @@ class Simulator:
             number=number,
             arrived_at=time.time(),
             prompt_start=ask.prompt.lstrip()[:PROMPT_START_MAX],
+            answer="".join(replies[0].text),
         )
         self.records.append(record)
         try:
