@@ -8,6 +8,7 @@ import click
 COMMANDS = {
     "ask": "services.cli.ask:ask",
     "budget": "services.cli.budget:budget",
+    "eval": "services.cli.eval:evaluate",
     "keys": "services.cli.keys:keys",
     "ledger": "services.cli.ledger:ledger",
     "reset": "services.cli.reset:reset",

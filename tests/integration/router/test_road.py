@@ -11,6 +11,7 @@ from services.chassis.channel import connect
 from services.chassis.status import RemoteError
 from tests.support.budget_admin import request_id as new_id
 from tests.support.conditions import until
+from tests.support.governing import put_policy
 from tests.support.raw_vendor import RawVendor, raw_vendor
 from tests.support.road import Road, Vendor, make_budget, request, road
 from tests.support.vendors import Waiting, cut, failing, speak, stall
@@ -231,6 +232,7 @@ async def test_a_budget_that_runs_short_moves_to_cheaper_models_before_it_refuse
         "good": Vendor(vendor.base_url, quality=0.9, input_rate=2 * 10**9, output_rate=8 * 10**9),
     }
     async with road(postgres_dsn, tmp_path, models) as on:
+        await put_policy(on, "strategy: balanced")
         # One answer of the good model costs 26,000 nano-USD and holds about 1.1 million.
         await make_budget(
             on,
