@@ -589,7 +589,7 @@ class Simulation:
         self._compare_rolling(tree)
 
     def _compare_rolling(self, tree: Tree) -> None:
-        """A rolling window counts exactly the buckets since its beginning."""
+        """A rolling window counts all buckets that still count; one that was over when it was read may count none."""
         for slot in tree.slots.values():
             if slot.rolling is None or slot.current is None:
                 continue
@@ -597,8 +597,8 @@ class Simulation:
                 raise Wrong(
                     f"{slot.budget.budget_id} has a rest of {slot.rest}, its buckets use something else"
                 )
-            since_us = slot.past[0].start_us if slot.past else slot.current.start_us
-            counted = {bucket.no for bucket in (*slot.past, slot.current)}
+            since_us = to_us(rolling_since(slot.rolling, from_us(tree.now_us)))
+            counted = {bucket.no for bucket in (*slot.past, slot.current) if bucket.start_us >= since_us}
             there = {
                 row.no
                 for row in self.store.rows.values()
