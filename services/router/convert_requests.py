@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -27,6 +28,8 @@ OUTPUT_TOKENS_MAX = 10_000_000
 PATTERNS_MAX = 64
 WORD_LENGTH_MAX = 64
 MODEL_LENGTH_MAX = 264
+MODELS_KEPT = 1_024
+"""Names of models whose plain wishes are remembered."""
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-_.: ]*")
 
 _STRATEGIES = {
@@ -51,7 +54,7 @@ def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> 
     if request.HasField("routing"):
         wishes = _wishes(request.model, request.routing, faults)
     else:
-        wishes = Wishes(model=request.model)
+        wishes = _plain_wishes(request.model)
     faults.raise_if_any()
     features, sample = features_from_pb(request.input, streamed=streamed)
     return Request(
@@ -59,7 +62,7 @@ def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> 
         callers_id=bool(request.request_id),
         wishes=wishes,
         input=request.input,
-        metadata=dict(request.metadata),
+        metadata=dict(request.metadata) if request.metadata else {},
         user=request.user,
         streamed=streamed,
         features=features,
@@ -152,6 +155,8 @@ def check_identity(request: router_pb2.GenerateRequest | router_pb2.EmbedRequest
 
 
 def _check_metadata(metadata: "object", faults: Faults) -> None:
+    if not metadata:
+        return
     items = dict(metadata)  # type: ignore[call-overload]
     if len(items) > METADATA_MAX:
         faults.add("metadata", f"has at most {METADATA_MAX} entries")
@@ -165,7 +170,7 @@ def _check_input(given: content.GenerationInput, faults: Faults) -> None:
     if not given.messages:
         faults.add("input.messages", "at least one message is required")
     for index, message in enumerate(given.messages):
-        if message.role == content.ROLE_UNSPECIFIED or message.role not in content.Role.values():
+        if message.role not in _ROLES:
             faults.add(f"input.messages[{index}].role", "is required: SYSTEM, USER, ASSISTANT or TOOL")
         if not message.parts:
             faults.add(f"input.messages[{index}].parts", "at least one part is required")
@@ -180,16 +185,18 @@ def _check_input(given: content.GenerationInput, faults: Faults) -> None:
         faults.add("input.top_logprobs", "is 0 to 20")
     if len(given.stop) > STOPS_MAX:
         faults.add("input.stop", f"has at most {STOPS_MAX} strings")
-    for name, low, high in _RANGES:
-        if given.HasField("sampling") and given.sampling.HasField(name):  # type: ignore[arg-type]
-            value = getattr(given.sampling, name)
-            if not low <= value <= high:  # false for NaN, too
-                faults.add(f"input.sampling.{name}", f"is {low} to {high}")
+    if given.HasField("sampling"):
+        for name, low, high in _RANGES:
+            if given.sampling.HasField(name):  # type: ignore[arg-type]
+                value = getattr(given.sampling, name)
+                if not low <= value <= high:  # false for NaN, too
+                    faults.add(f"input.sampling.{name}", f"is {low} to {high}")
     for index, tool in enumerate(given.tools):
         if not tool.name:
             faults.add(f"input.tools[{index}].name", "is required")
 
 
+_ROLES = frozenset(content.Role.values()) - {content.ROLE_UNSPECIFIED}
 _RANGES = (
     ("temperature", 0.0, 2.0),
     ("top_p", 0.0, 1.0),
@@ -197,6 +204,12 @@ _RANGES = (
     ("presence_penalty", -2.0, 2.0),
     ("frequency_penalty", -2.0, 2.0),
 )
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def _plain_wishes(model: str) -> Wishes:
+    """Those of a request that names a model, or none, and wishes nothing else."""
+    return Wishes(model=model)
 
 
 def _wishes(model: str, given: router_pb2.RoutingPreferences, faults: Faults) -> Wishes:

@@ -56,18 +56,21 @@ class Hints:
 
 
 def adjusted(belief: dict[str, float], hints: Hints) -> dict[str, float]:
-    """The words' belief, moved by the metadata and normalised again."""
+    """The words' belief, moved by the metadata and normalised again; itself where nothing moves it."""
     if hints.task:
         rest = 1.0 - DECLARED_TRUST
         moved = {task: probability * rest for task, probability in belief.items()}
         moved[hints.task] = moved.get(hints.task, 0.0) + DECLARED_TRUST
         return moved
+    long = hints.input_tokens > LONG_FROM_TOKENS
+    if not (hints.schema or hints.tools or long or hints.remembered):
+        return belief
     moved = dict(belief)
     if hints.schema:
         moved["structured_output"] *= exp(SCHEMA_LOG_ODDS)
     if hints.tools:
         moved["tool_use"] *= exp(TOOLS_LOG_ODDS)
-    if hints.input_tokens > LONG_FROM_TOKENS:
+    if long:
         doublings = log2(hints.input_tokens / LONG_FROM_TOKENS)
         moved["long_context"] *= exp(min(LONG_LOG_ODDS_PER_DOUBLING * doublings, LONG_LOG_ODDS_MAX))
     if hints.remembered:

@@ -4,9 +4,6 @@ import re
 import zlib
 from itertools import chain, pairwise
 
-import numpy as np
-import numpy.typing as npt
-
 from services.router.domain.task_belief.belief import TASKS
 from services.router.domain.task_belief.cues import STEM_CHARS, cue_table
 
@@ -52,21 +49,26 @@ SHAPES = (
 )
 FEATURES = BUCKETS + CUE_FEATURES + len(SHAPES)
 
-Features = tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]
-"""Buckets of what occurs, each once, and the counts of cues and shapes, (FEATURES - BUCKETS,)."""
+Features = tuple[list[int], list[float]]
+"""Buckets of what occurs, each once, and the counts of cues and shapes, FEATURES - BUCKETS of them.
+
+Lists, as a request has a hundred of the one and a dozen of the other above 0: arrays of them cost more than they save.
+"""
 
 
 class _Word:
     """What a word is to the classifier, found once."""
 
-    __slots__ = ("cues", "first_bucket", "hash", "own_buckets")
+    __slots__ = ("cues", "first_bucket", "left", "own_buckets")
 
     def __init__(self, word: str) -> None:
-        self.hash = zlib.crc32(word.encode("utf-8", "surrogatepass"))
+        hashed = zlib.crc32(word.encode("utf-8", "surrogatepass"))
+        self.left = hashed * PAIR_MULTIPLIER % BUCKETS
+        """What it adds to the bucket of a pair that it begins."""
         self.first_bucket = zlib.crc32(f"^{word}".encode("utf-8", "surrogatepass")) % BUCKETS
         stem = f"{word[:STEM_CHARS]}~" if len(word) > STEM_CHARS else word
         self.own_buckets = (
-            self.hash % BUCKETS,
+            hashed % BUCKETS,
             zlib.crc32(stem.encode("utf-8", "surrogatepass")) % BUCKETS,
         )
         self.cues = tuple(
@@ -89,7 +91,7 @@ def _word(word: str) -> _Word:
 
 
 def _pairs(words: list[_Word]) -> list[int]:
-    return [(left.hash * PAIR_MULTIPLIER + right.hash) % BUCKETS for left, right in pairwise(words)]
+    return [(left.left + right.own_buckets[0]) % BUCKETS for left, right in pairwise(words)]
 
 
 def terms(text: str, instructions: str = "") -> Features:
@@ -106,22 +108,22 @@ def terms(text: str, instructions: str = "") -> Features:
     found.update([word.first_bucket for word in words[:FIRST_WORDS]])
     found.update(_pairs(words[: 4 * FIRST_WORDS]))
     found.update(_pairs(words[-2 * FIRST_WORDS :]))
-    dense = [0.0] * CUE_FEATURES
+    counts = [0.0] * CUE_FEATURES
     last = len(words) - 2 * FIRST_WORDS
     for at, cues in [(at, word.cues) for at, word in enumerate(words) if word.cues]:
         for index in cues:
-            dense[index + 2] += 1.0
+            counts[index + 2] += 1.0
             if at < FIRST_WORDS:
-                dense[index] += 1.0
+                counts[index] += 1.0
             if at >= last:
-                dense[index + 1] += 1.0
+                counts[index + 1] += 1.0
     if not read.isascii():
         for cue, task in _LONG_SCRIPT_CUES:
             if cue in read:
-                dense[_TASK_INDEX[task] * PLACES + 2] += 1.0
-                dense[_TASK_INDEX[task] * PLACES] += 1.0
-    dense += _shapes(text, window, len(words))
-    return np.fromiter(found, np.intp, len(found)), np.minimum(np.array(dense, dtype=np.float32), CUE_MAX)
+                counts[_TASK_INDEX[task] * PLACES + 2] += 1.0
+                counts[_TASK_INDEX[task] * PLACES] += 1.0
+    counts += _shapes(text, window, len(words))
+    return list(found), [count if count < CUE_MAX else CUE_MAX for count in counts]
 
 
 def _shapes(text: str, window: str, tokens: int) -> list[float]:
