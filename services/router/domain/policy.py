@@ -136,6 +136,8 @@ class Rules:
     """A lowered cap is never below this: an answer of a few tokens is worse than a refusal."""
     allow_preview: bool = False
     allow_deprecated: bool = True
+    language_required: bool = False
+    """Models must be known to be good at the request's language; False: only those that are known not to be are out."""
     shares: tuple[Share, ...] = ()
     """For Strategy.WEIGHTED."""
     probe_share: float = PROBE_SHARE_DEFAULT
@@ -151,8 +153,6 @@ class Rules:
 
     def narrowed(self, wishes: Wishes) -> "Rules":
         """These rules under the caller's wishes. What costs more (a hedge, a cascade) is the caller's to ask for."""
-    language_required: bool = False
-    """Models must be known to be good at the request's language; False: only those that are known not to be are out."""
         return replace(
             self,
             strategy=wishes.strategy or self.strategy,
