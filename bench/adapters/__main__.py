@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import statistics
 import subprocess
 import sys
 import time
@@ -17,13 +18,14 @@ from services.providers.adapters.credentials import CredentialPool
 from services.providers.adapters.http.client import VendorHttp
 from services.providers.adapters.registry import format_of, vendor_named
 from services.providers.domain.endpoint import EndpointSpec
-from services.providers.ports import Call, Credential
+from services.providers.ports import Call, Credential, HttpRequest
 from services.providers.use_cases.attempt import AttemptRun, Resources
 from services.providers.use_cases.endpoints import EndpointBook
 from turnpike.common.v1 import content_pb2
 from turnpike.providers.v1 import providers_pb2
 
 AT_ONCE = 8
+ROUNDS = 3
 PROMPT = "Say something about foxes and dogs, please."
 # Family → (our vendor, our wire format, base path at the bench's server, model).
 FAMILIES = {
@@ -82,19 +84,45 @@ def ours(http: VendorHttp, root: str, family: str) -> Work:
     return work
 
 
-def raw(session: aiohttp.ClientSession, root: str, family: str) -> Work:
-    """The HTTP client alone: the same bytes sent and read, and nothing made of them."""
-    provider, name, path, model = FAMILIES[family]
+def requests_of(family: str) -> dict[bool, HttpRequest]:
+    """What is sent, streamed or not, for clients that only send and read."""
+    provider, name, _, model = FAMILIES[family]
     wire_format = format_of(provider, name)
     assert wire_format is not None
-    requests = {}
-    for stream in (False, True):
-        call = Call(attempt(stream).input, model, 1000, stream, provider=provider)
-        requests[stream] = wire_format.build(call, EndpointSpec("", "", "", "", "", "").profile)
+    profile = EndpointSpec("", "", "", "", "", "").profile
+    return {
+        stream: wire_format.build(
+            Call(attempt(stream).input, model, 1000, stream, provider=provider), profile
+        )
+        for stream in (False, True)
+    }
+
+
+def plain(http: VendorHttp, root: str, family: str) -> Work:
+    """Our HTTP client alone, within a deadline: the bytes sent and read, and nothing made of them."""
+    requests, base = requests_of(family), root + FAMILIES[family][2]
 
     async def work(stream: bool) -> int:
         request = requests[stream]
-        url = root + path + request.path
+        url = base + request.path
+        async with (
+            asyncio.timeout(60.0),
+            http.send("POST", url, request.headers, request.body, connect_timeout_s=5.0) as response,
+        ):
+            while await response.read():
+                pass
+            return 0
+
+    return work
+
+
+def raw(session: aiohttp.ClientSession, root: str, family: str) -> Work:
+    """aiohttp alone: the same bytes sent and read, and nothing made of them."""
+    requests, base = requests_of(family), root + FAMILIES[family][2]
+
+    async def work(stream: bool) -> int:
+        request = requests[stream]
+        url = base + request.path
         async with session.post(url, data=request.body, headers=request.headers) as response:
             if not stream:
                 await response.read()
@@ -194,23 +222,34 @@ async def cpu_us(work: Work, times: int, *, stream: bool) -> float:
 
 
 async def bench(root: str, calls: int, streams: int, pieces: int) -> None:
-    print(f"{'':<20}{'whole answer, us of CPU':^33}   {'streamed piece, us of CPU':^33}")
-    heads = ("raw", "ours", "SDK", "ours/raw", "SDK/ours")
-    print(
-        f"{'':<20}" + "   ".join("".join(f"{head:>9}"[:9] for head in heads[:3]) + f"{'':>6}" for _ in (0, 1))
-    )
     async with VendorHttp() as http, aiohttp.ClientSession() as session:
-        for family in FAMILIES:
-            row = []
-            for stream, times in ((False, calls), (True, streams)):
-                share = 1 if not stream else pieces
-                plain = await cpu_us(raw(session, root, family), times, stream=stream) / share
-                own = await cpu_us(ours(http, root, family), times, stream=stream) / share
-                theirs = await cpu_us(sdk(root, family), max(AT_ONCE, times // 4), stream=stream) / share
-                row.append(
-                    f"{plain:9.1f}{own:9.1f}{theirs:9.1f}  ours/raw {own / plain:4.2f}  SDK/ours {theirs / own:5.1f}"
+        for title, stream, times, share in (
+            ("whole answer", False, calls, 1),
+            ("streamed piece", True, streams, pieces),
+        ):
+            print(f"{title}, us of CPU")
+            print(
+                f"{'':<20}{'aiohttp':>9}{'plain':>9}{'ours':>9}{'SDK':>9}{'ours/aiohttp':>15}{'ours/plain':>12}{'SDK/ours':>10}"
+            )
+            for family in FAMILIES:
+                works = (
+                    (raw(session, root, family), times),
+                    (plain(http, root, family), times),
+                    (ours(http, root, family), times),
+                    (sdk(root, family), max(AT_ONCE, times // 4)),
                 )
-            print(f"{family:<20}" + "   ".join(row))
+                rounds = [
+                    [await cpu_us(work, count, stream=stream) / share for work, count in works]
+                    for _ in range(ROUNDS)
+                ]
+                by_aiohttp, alone, own, theirs = (
+                    statistics.median(column) for column in zip(*rounds, strict=True)
+                )
+                print(
+                    f"{family:<20}{by_aiohttp:9.1f}{alone:9.1f}{own:9.1f}{theirs:9.1f}"
+                    f"{own / by_aiohttp:15.2f}{own / alone:12.2f}{theirs / own:10.1f}",
+                    flush=True,
+                )
 
 
 def main() -> None:

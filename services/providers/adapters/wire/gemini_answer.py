@@ -106,11 +106,14 @@ class _State:
 
     def take(self, said: Mapping[str, Any], deltas: list[ChoiceDelta]) -> None:
         """One answer; appends what it adds."""
-        self._response_id = self._response_id or text(said.get("responseId"))
+        if not self._response_id:
+            self._response_id = text(said.get("responseId"))
         for number, candidate in enumerate(arr(said.get("candidates"))):
             if isinstance(candidate, dict):
                 self._candidate(candidate, number, deltas)
-        blocked = obj(said.get("promptFeedback")).get("blockReason")
+        if "promptFeedback" not in said:
+            return
+        blocked = obj(said["promptFeedback"]).get("blockReason")
         if blocked is not None and not self.finished:
             self.seen.add(0)
             self.finished.add(0)
@@ -124,7 +127,7 @@ class _State:
         for part in arr(obj(candidate.get("content")).get("parts")):
             if isinstance(part, dict):
                 self._part(part, index, deltas)
-        probabilities = _logprobs(obj(candidate.get("logprobsResult")))
+        probabilities = _logprobs(candidate["logprobsResult"]) if "logprobsResult" in candidate else []
         if probabilities:
             if len(deltas) == first:
                 deltas.append(ChoiceDelta(index=index))
@@ -136,6 +139,10 @@ class _State:
             deltas.append(ChoiceDelta(index=index, finish_reason=reason, finish_reason_raw=raw))
 
     def _part(self, part: Mapping[str, Any], index: int, deltas: list[ChoiceDelta]) -> None:
+        if len(part) == 1 and type(part.get("text")) is str:  # nearly all of a stream is this
+            if part["text"]:
+                deltas.append(ChoiceDelta(index=index, text=part["text"]))
+            return
         signature = text(part.get("thoughtSignature") or part.get("thought_signature")).encode()
         call = part.get("functionCall")
         inline = obj(part.get("inlineData") or part.get("inline_data"))
@@ -182,7 +189,8 @@ def _bytes(value: object) -> bytes:
         return b""
 
 
-def _logprobs(result: Mapping[str, Any]) -> list[content_pb2.TokenLogprob]:
+def _logprobs(result: object) -> list[content_pb2.TokenLogprob]:
+    result = obj(result)
     tops = arr(result.get("topCandidates"))
     made = []
     for number, chosen in enumerate(arr(result.get("chosenCandidates"))):
@@ -318,8 +326,10 @@ class ContentStream:
             if said.get("error"):
                 self._fail(error_of(said, 0, self._headers))
                 return
-            self._model = self._model or text(said.get("modelVersion"))
-            self._request_id = self._request_id or text(said.get("responseId"))
+            if not self._model:
+                self._model = text(said.get("modelVersion"))
+            if not self._request_id:
+                self._request_id = text(said.get("responseId"))
             self._state.take(said, deltas)
 
     def close(self) -> Answer:

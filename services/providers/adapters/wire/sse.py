@@ -105,17 +105,12 @@ class SseDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes. Raises LineTooLong."""
-        if (
-            data.endswith(b"\n\n")
-            and data.startswith(b"data: ")
-            and data.count(b"\n") == 2
-            and b"\r" not in data
-            and self._lines.idle
-            and not self._data
-        ):
-            # One whole event in one read, as vendors send their tokens.
-            name, self._name = self._name, ""
-            return [Event(name, data[6:-2])]
+        if data.startswith(b"data: ") and data.count(b"\n") == 2 and self._lines.idle and not self._data:
+            # Perhaps one whole event in one read, as vendors send their tokens.
+            returns = data.count(b"\r")
+            if (not returns and data.endswith(b"\n\n")) or (returns == 2 and data.endswith(b"\r\n\r\n")):
+                name, self._name = self._name, ""
+                return [Event(name, data[6 : -2 - returns])]
         return self._events(self._lines.feed(data))
 
     def flush(self) -> list[Event]:
