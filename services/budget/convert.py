@@ -165,8 +165,21 @@ def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller) -> Terms:
         endpoint_id=terms.endpoint_id,
         dimensions=_dimensions(terms.dimensions, "terms.dimensions"),
         digest=_digest(caller.name.encode() + b"\0" + terms.SerializeToString(deterministic=True)),
+        keep_free=_keep_free(terms) if terms.keep_free_permille else None,
     )
 
+
+def _keep_free(terms: pb.HoldTerms) -> Mapping[str, int]:
+    kept = dict(terms.keep_free_permille)
+    if len(kept) > KEEP_FREE_MAX or not all(0 <= permille <= 1000 for permille in kept.values()):
+        raise InvalidRequest.of(
+            "terms.keep_free_permille", f"holds at most {KEEP_FREE_MAX} shares of 0 to 1000"
+        )
+    return kept
+
+
+KEEP_FREE_MAX = 16
+"""Rates that one hold may leave a share of; a model is in few groups."""
 
 _NO_DIMENSIONS: Mapping[str, str] = {}
 

@@ -90,6 +90,8 @@ def fill_pb_terms(message: pb.HoldTerms, terms: HoldTerms) -> None:
     fill_pb_map(message.dimensions, terms.dimensions)
     message.endpoint_id = terms.endpoint_id
     message.claim = terms.claim
+    if terms.keep_free:
+        message.keep_free_permille.update(terms.keep_free)
 
 
 def fill_pb_settlement(message: pb.Settlement, charge: Charge) -> None:

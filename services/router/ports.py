@@ -48,6 +48,8 @@ class HoldTerms:
     claim: str
     """Names this run of the request: another run's hold of the same attempt is refused."""
     dimensions: Mapping[str, str] = field(default_factory=dict)
+    keep_free: Mapping[str, int] | None = None
+    """Parts per thousand of rates that the hold must leave to others, by what they count. None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

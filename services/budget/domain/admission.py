@@ -1,5 +1,8 @@
 """Who may hold, which windows count it, and what has no room: everything that is asked before anything moves."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from services.budget.domain.budgets import LIMIT_MAX, Mode
 from services.budget.domain.entries import Kind, text
 from services.budget.domain.operations import HoldAsk
@@ -137,6 +140,19 @@ def check(tree: Tree, path: Path, wanted: Wanted) -> tuple[list[str], bool]:
     if path.ceilings or path.lenient:
         return _check_rest(tree, path, wanted), tight
     return NO_SHADOWS, tight
+
+
+def check_kept_free(tree: Tree, path: Path, wanted: Wanted, keep_free: Mapping[str, int]) -> None:
+    """Raises the rates of which the hold would take what it was told to leave to others."""
+    short = []
+    for unit, pairs in path.checks:
+        for slot, counter in pairs:
+            kept = counter.limit * keep_free.get(slot.scope, 0) // 1000
+            if slot.is_rate and kept and slot.left(counter) - wanted[unit] < kept:
+                found = shortfall(tree.draft.now_us, slot, counter, wanted[unit])
+                short.append(replace(found, limit=found.limit - kept))
+    if short:
+        raise RateLimited(tuple(sorted(short, key=lambda each: each.tightness)))
 
 
 def _check_rest(tree: Tree, path: Path, wanted: Wanted) -> list[str]:

@@ -13,6 +13,7 @@ from services.budget.domain.admission import (
     above_ceiling,
     admitted,
     check,
+    check_kept_free,
     no_room,
     resets_at_us,
     worst_case,
@@ -92,6 +93,8 @@ def hold(tree: Tree, ask: HoldAsk) -> Grant:
     tokens = ask.input_tokens + ask.output_tokens
     wanted = (0, amount, tokens, 1, 1)
     shadows, tight = check(tree, path, wanted)
+    if terms.keep_free is not None:
+        check_kept_free(tree, path, wanted, terms.keep_free)
 
     legs, number, touched = path.legs, draft.number, draft.touched
     parts = []

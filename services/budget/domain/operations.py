@@ -24,8 +24,8 @@ class Terms:
     """What many holds have in common: who, for whom, which model. Made once, shared, with what is derived from it."""
 
     __slots__ = (
-        "caller", "digest", "dimensions", "endpoint_id", "groups", "json", "key_id", "lease_us", "metering", "model",
-        "path_name", "price_revision", "principal", "project_id", "team_id", "user_id",
+        "caller", "digest", "dimensions", "endpoint_id", "groups", "json", "keep_free", "key_id", "lease_us",
+        "metering", "model", "path_name", "price_revision", "principal", "project_id", "team_id", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +41,7 @@ class Terms:
         endpoint_id: str,
         dimensions: Mapping[str, str],
         digest: str,
+        keep_free: Mapping[str, int] | None = None,
     ) -> None:
         """`digest`: of all of this, as hex."""
         self.caller = caller
@@ -56,6 +57,8 @@ class Terms:
         self.endpoint_id = endpoint_id
         self.dimensions = dimensions
         self.digest = digest
+        self.keep_free = keep_free
+        """Parts per thousand of the rates that count these models, which the hold must leave free. None: nothing."""
         self.path_name = (*principal, model, groups, metering)
         """What decides which budgets apply."""
         extra = f',"x":{text(dimensions)}' if dimensions else ""

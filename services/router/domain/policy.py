@@ -104,6 +104,21 @@ class MirrorRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Reservation:
+    """A share of the rates that count some models, kept for tasks or priorities."""
+
+    scope: str
+    """As budgets spell it: `group:…`, `provider:…` or `model:provider/model`."""
+    permille: int
+    priorities: frozenset[Priority] = frozenset()
+    tasks: frozenset[str] = frozenset()
+
+    def is_for(self, priority: Priority, task: str) -> bool:
+        """True if such requests may use it: one of its priorities or of its tasks."""
+        return priority in self.priorities or task in self.tasks
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """Everything that governs one decision. Immutable and hashable, so that what follows from it can be remembered."""
 
@@ -148,8 +163,18 @@ class Rules:
     """How long the project's answers are kept for identical requests. None: the project has no cache."""
     continue_on_other_model: bool = False
     mirror: MirrorRules | None = None
+    reserved: tuple[Reservation, ...] = ()
     equal_embeddings: tuple[tuple[str, ...], ...] = ()
     """Groups of models whose vectors are interchangeable: the same model at several vendors."""
+
+    def keep_free(self, task: str) -> Mapping[str, int]:
+        """What a request of this task must leave of which rates, in parts per thousand: what is kept for others."""
+        kept: dict[str, int] = {}
+        for reservation in self.reserved:
+            if not reservation.is_for(self.priority, task):
+                # Two reservations of one rate are both kept from whoever is in neither.
+                kept[reservation.scope] = min(1000, kept.get(reservation.scope, 0) + reservation.permille)
+        return kept
 
     def narrowed(self, wishes: Wishes) -> "Rules":
         """These rules under the caller's wishes. What costs more (a hedge, a cascade) is the caller's to ask for."""

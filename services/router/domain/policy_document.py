@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
-from services.router.domain.features import Strategy
+from services.router.domain.features import Priority, Strategy
 from services.router.domain.policy import (
     ATTEMPTS_MAX,
     CascadeRules,
     ComplianceRules,
     MirrorRules,
     Policy,
+    Reservation,
     Rules,
     Share,
 )
@@ -143,8 +144,8 @@ def _policy(
         output_tokens_min=output.get("min_tokens", defaults.output_tokens_min),
         allow_preview=models.get("preview", defaults.allow_preview),
         allow_deprecated=models.get("deprecated", defaults.allow_deprecated),
-        shares=shares if strategy is Strategy.WEIGHTED else (),
         language_required=models.get("language", False),
+        shares=shares if strategy is Strategy.WEIGHTED else (),
         probe_share=found.get("probe_share", defaults.probe_share),
         hedge_after_s=attempts.get("hedge_after_s"),
         cascade=found.get("cascade") or None,
@@ -152,6 +153,7 @@ def _policy(
         cache_ttl_s=cache.get("ttl_s"),
         continue_on_other_model=attempts.get("continue_on_other_model", False),
         mirror=found.get("mirror"),
+        reserved=found.get("reserve", ()),
         equal_embeddings=(found.get("embeddings") or {}).get("equal", ()),
     )
     return Policy(
@@ -196,6 +198,32 @@ def _mirror(reader: Reader, node: yaml.Node, path: str) -> MirrorRules | None:
     if ("model" in found) != ("share" in found):
         reader.problem(node, path, "A model and its share go together.")
     return MirrorRules(found["key"], found.get("model", ""), found.get("share", 0.0))
+
+
+def _reservation(reader: Reader, node: yaml.Node, path: str) -> Reservation | None:
+    fields: Mapping[str, Read] = {
+        "models": pattern,
+        "share": number(0, 1, above=True),
+        "priorities": list_of(choice({priority.value: priority for priority in Priority})),
+        "tasks": list_of(word),
+    }
+    found = mapping(reader, node, path, fields)
+    models = found.get("models", "")
+    if "*" in models or not models or "share" not in found:
+        reader.problem(
+            node,
+            path,
+            "It needs models (`group:…`, `provider:…` or one model, as the rate counts) and a share.",
+        )
+        return None
+    if not found.get("priorities") and not found.get("tasks"):
+        reader.problem(node, path, "It needs priorities or tasks that the share is kept for.")
+    return Reservation(
+        models if models.startswith(("group:", "provider:")) else f"model:{models}",
+        round(found["share"] * 1000),
+        frozenset(found.get("priorities", ())),
+        frozenset(found.get("tasks", ())),
+    )
 
 
 _CHECKS = {name: name for name in ("json", "option", "number", "agreement")}
@@ -269,6 +297,7 @@ _TOP: Mapping[str, Read] = {
     "probe_share": number(0, 0.5),
     "cascade": _cascade,
     "mirror": _mirror,
+    "reserve": list_of(_reservation),
     "embeddings": fields_of({"equal": list_of(list_of(model_name))}),
     "cache": fields_of({"ttl_s": number(0, 30 * 86_400, above=True), "always": yes_no}),
 }

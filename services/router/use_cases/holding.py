@@ -114,7 +114,7 @@ class Holding:
     async def _hold(self, step: Next) -> Attempt:
         tools, ask, record = self._tools, self._ask, self._record
         planned, board = step.planned, record.decision.question.board
-        candidate = board.candidates[planned.index]
+        candidate, rules = board.candidates[planned.index], record.decision.question.rules
         key = AttemptKey(ask.caller.organisation_id, ask.request_id, len(record.attempts) + 1)
         terms = HoldTerms(
             caller=ask.caller,
@@ -128,6 +128,7 @@ class Holding:
             lease_s=LEASE_S,
             claim=record.decision_id,
             dimensions=ask.dimensions,
+            keep_free=rules.keep_free(ask.subject.task) if rules.reserved else None,
         )
         self._asking = key
         with tracing.span(

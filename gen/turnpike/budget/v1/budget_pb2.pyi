@@ -122,6 +122,26 @@ class HoldTerms(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class KeepFreePermilleEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_GROUPS_FIELD_NUMBER: _builtins.int
@@ -133,6 +153,7 @@ class HoldTerms(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     ENDPOINT_ID_FIELD_NUMBER: _builtins.int
     CLAIM_FIELD_NUMBER: _builtins.int
+    KEEP_FREE_PERMILLE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model as "provider/model"; decides which model-scoped budgets apply."""
     input_tokens_bound: _builtins.int
@@ -169,6 +190,13 @@ class HoldTerms(_message.Message):
     def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Short names and values the usage is reported by, such as task or route; at most 16, each up to 64 characters."""
 
+    @_builtins.property
+    def keep_free_permille(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """What the hold must leave free of rates, in parts per thousand of their limits in force, by what they count: "group:…",
+        "provider:…", "model:provider/model". A hold that would leave less is refused with RATE_LIMITED: so a share of a rate is
+        kept for others who do not leave it. At most 16. Empty: a hold may take all there is.
+        """
+
     def __init__(
         self,
         *,
@@ -183,10 +211,11 @@ class HoldTerms(_message.Message):
         dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         endpoint_id: _builtins.str = ...,
         claim: _builtins.str = ...,
+        keep_free_permille: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease", "principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "claim", b"claim", "dimensions", b"dimensions", "endpoint_id", b"endpoint_id", "input_tokens_bound", b"input_tokens_bound", "lease", b"lease", "model", b"model", "model_groups", b"model_groups", "output_tokens_bound", b"output_tokens_bound", "price_revision", b"price_revision", "principal", b"principal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "claim", b"claim", "dimensions", b"dimensions", "endpoint_id", b"endpoint_id", "input_tokens_bound", b"input_tokens_bound", "keep_free_permille", b"keep_free_permille", "lease", b"lease", "model", b"model", "model_groups", b"model_groups", "output_tokens_bound", b"output_tokens_bound", "price_revision", b"price_revision", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
