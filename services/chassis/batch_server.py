@@ -205,15 +205,15 @@ class _Stream(Generic[AnyOperation, AnyResult]):
 
     async def _serve_one(self, operation: AnyOperation) -> None:
         server = self._server
+        serve = server.runtime.operations.serve
         call = self._call_of(operation)
         try:
-            async with server.runtime.operations.around(call):
-                if server.handle is not None:
-                    result = await server.handle(operation)
-                else:
-                    assert server.converse is not None
-                    await server.converse(self._conversations[operation.operation_id])
-                    return
+            if server.handle is not None:
+                result = await serve(call, server.handle, operation)
+            else:
+                assert server.converse is not None
+                await serve(call, server.converse, self._conversations[operation.operation_id])
+                return
         except TurnpikeError as error:
             assert server.refused is not None
             result = server.refused(operation, error)

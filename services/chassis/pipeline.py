@@ -1,20 +1,22 @@
 """One pipeline of concerns around every call, whatever its kind.
 
-    async with pipeline.around(call):
-        return await handler(request)
+    answer = await pipeline.serve(call, handler, request)
 
 From outside in: trace, count and log, turn anything into a typed error, hold the deadline, find out who calls. What
-leaves the block is a TurnpikeError or a cancellation, never anything else.
+it raises is a TurnpikeError or a cancellation, never anything else.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, TypeVarTuple
 
 from services.chassis.auth import Authenticator
 from services.chassis.call import Call
 from services.chassis.concerns import Observer, Traced, Typed, WithinDeadline
 from services.chassis.deadlines import Deadlines
 from services.chassis.tracing import Tracer
+
+Answer = TypeVar("Answer")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Pipeline:
@@ -34,9 +36,10 @@ class Pipeline:
         self._deadlines = Deadlines()
         self._deadline_s = deadline_s
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """A block in which `call` is served."""
+    async def serve(
+        self, call: Call, handler: Callable[[*Arguments], Awaitable[Answer]], *arguments: *Arguments
+    ) -> Answer:
+        """What `handler` answers to `call`."""
         with (
             Traced(self._tracer, call),
             self._observe(call),
@@ -45,4 +48,4 @@ class Pipeline:
         ):
             if self._authenticate is not None:
                 call.caller = await self._authenticate(call)
-            yield
+            return await handler(*arguments)

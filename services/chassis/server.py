@@ -134,19 +134,19 @@ def wrap(handler: Handler, method: str, pipeline: Pipeline) -> Handler:
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
     kind = CallKind.STREAM if handler.request_streaming or handler.response_streaming else CallKind.UNARY
-    serve = _streaming if handler.response_streaming else _single
+    if handler.response_streaming:
+        behaviour = _driving(behaviour)
     return make(  # type: ignore[no-any-return]
-        serve(behaviour, method, kind, pipeline),
+        _inside(behaviour, method, kind, pipeline),
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )
 
 
-def _single(behaviour: Behaviour, method: str, kind: CallKind, pipeline: Pipeline) -> Behaviour:
+def _inside(behaviour: Behaviour, method: str, kind: CallKind, pipeline: Pipeline) -> Behaviour:
     async def serve(request: Any, context: Context) -> Any:
         try:
-            async with pipeline.around(_call(method, kind, context)):
-                return await behaviour(request, context)
+            return await pipeline.serve(_call(method, kind, context), behaviour, request, context)
         except TurnpikeError as error:
             failure = error
         return await context.abort_with_status(to_grpc(failure))
@@ -154,23 +154,19 @@ def _single(behaviour: Behaviour, method: str, kind: CallKind, pipeline: Pipelin
     return serve
 
 
-def _streaming(behaviour: Behaviour, method: str, kind: CallKind, pipeline: Pipeline) -> Behaviour:
-    async def serve(request: Any, context: Context) -> None:
-        try:
-            async with pipeline.around(_call(method, kind, context)):
-                answer: AsyncIterator[Any] | Awaitable[None] = behaviour(request, context)
-                if inspect.isawaitable(answer):
-                    await answer
-                else:
-                    async with aclosing(answer) as responses:  # type: ignore[type-var]
-                        async for response in responses:
-                            await context.write(response)
-            return
-        except TurnpikeError as error:
-            failure = error
-        await context.abort_with_status(to_grpc(failure))
+def _driving(behaviour: Behaviour) -> Behaviour:
+    """`behaviour`, which yields responses or writes them itself, as a coroutine that writes them."""
 
-    return serve
+    async def drive(request: Any, context: Context) -> None:
+        answer: AsyncIterator[Any] | Awaitable[None] = behaviour(request, context)
+        if inspect.isawaitable(answer):
+            await answer
+            return
+        async with aclosing(answer) as responses:  # type: ignore[type-var]
+            async for response in responses:
+                await context.write(response)
+
+    return drive
 
 
 def _call(method: str, kind: CallKind, context: Context) -> Call:

@@ -158,8 +158,10 @@ class Span:
         assert self._token is not None
         # ValueError: the block was left in another context than it was entered in, by an async generator that a
         # finaliser closed. That context never saw this span, so there is nothing to restore.
-        with contextlib.suppress(ValueError):
+        try:  # noqa: SIM105 - contextlib.suppress takes half as long as the rest of the span
             _current.reset(self._token)
+        except ValueError:
+            pass
         if error is not None and self.error_description is None:
             self.fail(error)
         self.end()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -34,6 +34,7 @@ def read(value: AnyValue) -> Any:
     return getattr(value, str(kind))
 
 
+@settings(deadline=None)  # how long an example takes says nothing on a busy machine
 @given(
     name=texts,
     found=attributes,
