@@ -143,6 +143,15 @@ class Embeds(Protocol):
         ...
 
 
+@runtime_checkable
+class BoundsTexts(Protocol):
+    """A wire format some of whose embedding models take few texts at a time; each request holds no more."""
+
+    def texts_max(self, vendor_model: str) -> int:
+        """How many texts one request may hold; at least one."""
+        ...
+
+
 class Access(Protocol):
     """How one gets in: puts a credential on a request."""
 

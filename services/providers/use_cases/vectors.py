@@ -1,16 +1,16 @@
 """Embeddings and counts: one small request, one small answer."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from services.kernel.errors import InvalidRequest
 from services.providers.domain.charge import Progress, settle
 from services.providers.domain.endpoint import EndpointSpec
-from services.providers.domain.failure import AttemptError, Failure, Reason, failed, unsupported
+from services.providers.domain.failure import AttemptError, ChargeRule, Failure, Reason, failed, unsupported
 from services.providers.domain.usage import UsageSource, is_known
 from services.providers.errors import AttemptFailedError
-from services.providers.ports import Call, CountsTokens, Embeds, HttpRequest, WireFormat
+from services.providers.ports import BoundsTexts, Call, CountsTokens, Embeds, HttpRequest, Vectors, WireFormat
 from services.providers.use_cases.attempt import ERROR_BYTES_MAX, RESPONSE_BYTES_MAX, Resources, read_answer
 from services.providers.use_cases.counting import tokenizer_of, tokens_of
 from services.tokens import count_input
@@ -20,6 +20,8 @@ from turnpike.providers.v1 import providers_pb2
 TEXTS_MAX: Final = 2048
 """As OpenAI has it; others take fewer and say so."""
 TIMEOUT_S: Final = 60.0
+AT_ONCE: Final = 8
+"""Requests under way at the same time for one call, where a model takes few texts at a time (Titan: one)."""
 
 Parsed = TypeVar("Parsed")
 Parse = Callable[[Mapping[str, str], bytes], Parsed]
@@ -102,7 +104,7 @@ def _settled(failure: Failure, *, sent: bool, refused: bool) -> Failure:
 
 
 class Embed:
-    """Turns texts into vectors."""
+    """Turns texts into vectors: by one request, or by several where the model takes fewer texts at a time."""
 
     def __init__(self, small: Small) -> None:
         self._small = small
@@ -117,11 +119,7 @@ class Embed:
             endpoint_id = spec.endpoint_id
             if not isinstance(wire_format, Embeds):
                 raise unsupported("texts", spec.vendor_model)
-            dimensions = request.dimensions if request.HasField("dimensions") else None
-            built = wire_format.build_embed(spec.vendor_model, request.texts, dimensions)
-            made = await self._small.ask(
-                spec, wire_format, built, wire_format.parse_embed, request.principal.organisation_id
-            )
+            made = await self._asked(spec, wire_format, request)
         except AttemptError as error:
             raise AttemptFailedError.of(error.failure, endpoint_id) from error
         usage = made.usage
@@ -140,6 +138,68 @@ class Embed:
             response.vendor_cost.nanos = made.vendor_cost_nanos
             response.vendor_cost.currency_code = "USD"
         return response
+
+    async def _asked(
+        self, spec: EndpointSpec, wire_format: WireFormat, request: providers_pb2.EmbedRequest
+    ) -> Vectors:
+        """All vectors, a few requests at a time. If one fails, those beside it are waited for: they cost money."""
+        assert isinstance(wire_format, Embeds)
+        texts, size = request.texts, TEXTS_MAX
+        if isinstance(wire_format, BoundsTexts):
+            size = wire_format.texts_max(spec.vendor_model)
+        dimensions = request.dimensions if request.HasField("dimensions") else None
+        requests = [
+            wire_format.build_embed(spec.vendor_model, texts[first : first + size], dimensions)
+            for first in range(0, len(texts), size)
+        ]
+        made: list[Vectors] = []
+        for first in range(0, len(requests), AT_ONCE):
+            outcomes = await asyncio.gather(
+                *(
+                    self._small.ask(
+                        spec, wire_format, built, wire_format.parse_embed, request.principal.organisation_id
+                    )
+                    for built in requests[first : first + AT_ONCE]
+                ),
+                return_exceptions=True,
+            )
+            made += [outcome for outcome in outcomes if isinstance(outcome, Vectors)]
+            for outcome in outcomes:
+                if isinstance(outcome, AttemptError) and made:
+                    _with_what_was_had(outcome.failure, made)
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        return made[0] if len(made) == 1 else _together(made, size)
+
+
+def _together(made: Sequence[Vectors], size: int) -> Vectors:
+    """Several answers as one: vectors in the order of all texts, sums of what is known of every part."""
+    whole = Vectors([], _sum_of_usages(made), vendor_request_id=made[0].vendor_request_id)
+    for number, part in enumerate(made):
+        for embedding in part.embeddings:
+            embedding.index += number * size
+            whole.embeddings.append(embedding)
+    costs = [part.vendor_cost_nanos for part in made]
+    if None not in costs:
+        whole.vendor_cost_nanos = sum(cost for cost in costs if cost is not None)
+    return whole
+
+
+def _sum_of_usages(made: Sequence[Vectors]) -> usage_pb2.Usage | None:
+    if not all(is_known(part.usage) for part in made):
+        return None
+    read = sum(part.usage.input_tokens for part in made if part.usage is not None)
+    return usage_pb2.Usage(input_tokens=read, output_tokens=0, source=UsageSource.USAGE_SOURCE_VENDOR)
+
+
+def _with_what_was_had(failure: Failure, made: Sequence[Vectors]) -> None:
+    """The requests before the one that failed are billed, whatever became of it."""
+    usage = _sum_of_usages(made)
+    if failure.charge == ChargeRule.CHARGE_RULE_FULL or usage is None:
+        failure.charge = ChargeRule.CHARGE_RULE_FULL
+        return
+    usage.input_tokens += failure.usage.input_tokens if failure.usage is not None else 0
+    failure.usage, failure.charge = usage, ChargeRule.CHARGE_RULE_USAGE
 
 
 class CountTokens:

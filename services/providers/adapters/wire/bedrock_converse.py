@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from services.providers.adapters.wire.anthropic_answer import input_tokens_of
 from services.providers.adapters.wire.aws_event_stream import BrokenFrame, Frame, FrameDecoder
-from services.providers.adapters.wire.bedrock_embeddings import embed_request, vectors
+from services.providers.adapters.wire.bedrock_embeddings import embed_request, texts_max, vectors
 from services.providers.adapters.wire.bedrock_errors import exception_of, parse_error_body
 from services.providers.adapters.wire.bedrock_request import SIGNER, converse_body
 from services.providers.adapters.wire.body import arr, decode, decode_object, encode, encode_text, obj, text
@@ -255,6 +255,10 @@ class BedrockConverse:
     def parse_count(self, headers: Headers, body: bytes) -> int:
         """The vendor's count of a prompt."""
         return input_tokens_of(body)
+
+    def texts_max(self, vendor_model: str) -> int:
+        """How many texts one request for vectors may hold."""
+        return texts_max(vendor_model)
 
     def build_embed(self, vendor_model: str, texts: Sequence[str], dimensions: int | None) -> HttpRequest:
         """The request for vectors."""

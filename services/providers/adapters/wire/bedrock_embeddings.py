@@ -1,7 +1,7 @@
 """Embeddings on Amazon Bedrock: InvokeModel with the body of the model's own family, Titan's or Cohere's."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from services.providers.adapters.wire.body import arr, decode_object, encode, numbers
@@ -10,6 +10,13 @@ from services.providers.domain.failure import Reason, failed, unreadable
 from services.providers.domain.usage import count, inclusive
 from services.providers.ports import Headers, HttpRequest, Vectors
 from turnpike.common.v1 import content_pb2
+
+COHERE_TEXTS_MAX: Final = 96
+
+
+def texts_max(vendor_model: str) -> int:
+    """How many texts one request may hold: Titan's takes one."""
+    return COHERE_TEXTS_MAX if "cohere" in vendor_model else 1
 
 
 def embed_request(vendor_model: str, texts: Sequence[str], dimensions: int | None) -> HttpRequest:

@@ -21,6 +21,7 @@ from services.providers.adapters.wire.body import (
     struct_json,
     text,
 )
+from services.providers.adapters.wire.openai_chat_parts import logprobs
 from services.providers.adapters.wire.openai_errors import error_of
 from services.providers.adapters.wire.sse import LineDecoder, LineTooLong
 from services.providers.domain.conversation import conversation
@@ -61,6 +62,10 @@ def chat_body(call: Call, profile: ModelProfile) -> tuple[dict[str, Any], list[s
     options = _options(call, omissions)
     if options:
         body["options"] = options
+    if given.HasField("top_logprobs") and omissions.takes("top_logprobs"):
+        body["logprobs"] = True
+        if given.top_logprobs:
+            body["top_logprobs"] = given.top_logprobs
     choice = given.tool_choice
     if given.tools and choice.mode != ToolMode.TOOL_MODE_NONE and omissions.takes("tools"):
         body["tools"] = [_tool(tool) for tool in given.tools]
@@ -157,8 +162,6 @@ def _options(call: Call, omissions: Omissions) -> dict[str, Any]:
         options["stop"] = list(given.stop)
     if given.HasField("n") and given.n > 1:
         omissions.omit("n")
-    if given.HasField("top_logprobs"):
-        omissions.omit("top_logprobs")
     if given.safety_settings:
         omissions.omit("safety_settings")
     if given.tool_choice.HasField("parallel") and not given.tool_choice.parallel:
@@ -179,6 +182,7 @@ class _State:
 
     def take(self, said: Mapping[str, Any], deltas: list[ChoiceDelta]) -> None:
         """One object; appends what it adds. `response` is the older completion's name for the text."""
+        first = len(deltas)
         message = obj(said.get("message"))
         self.model = self.model or text(said.get("model"))
         thought = text(message.get("thinking")) or text(said.get("thinking"))
@@ -198,6 +202,10 @@ class _State:
             )
             self.calls += 1
             deltas.append(ChoiceDelta(tool_call=made))
+        if said.get("logprobs"):
+            if len(deltas) == first:
+                deltas.append(ChoiceDelta())
+            deltas[first].logprobs.extend(logprobs({"content": said["logprobs"]}))
         if said.get("done") is True:
             self.finished = True
             self.last = said
@@ -313,6 +321,7 @@ class OllamaChat:
                     )
                 case _:
                     pass
+            choice.logprobs.extend(delta.logprobs)
             if delta.finish_reason:
                 choice.finish_reason, choice.finish_reason_raw = delta.finish_reason, delta.finish_reason_raw
         return Answer([choice], state.usage(), vendor_model=state.model)
