@@ -272,6 +272,7 @@ def fill_pb_attempt(message: pb.AttemptRecord, attempt: AttemptRecord) -> None:
     message.unconfirmed = attempt.unconfirmed
     message.purpose = attempt.purpose
     message.vendor_request_id = attempt.vendor_request_id
+    message.verdict = attempt.verdict
     if attempt.cost_nanos is not None:
         message.cost.nanos = attempt.cost_nanos
     if attempt.usage is not None:
