@@ -388,14 +388,16 @@ async def test_a_model_that_takes_one_text_at_a_time_is_asked_once_a_text(tmp_pa
             await connection.answer(json.dumps(said).encode())
 
     model = endpoint("", wire_format="bedrock_converse", vendor_model="amazon.titan-embed-text-v2:0")
-    async with raw_vendor(titan) as vendor:
-        async with providers(tmp_path, [{**model, "base_url": vendor.base_url}]) as running:
-            asked = pb.EmbedRequest(model=MODEL, texts=["x" * size for size in range(1, 21)])
-            made = await running.remote.unary(running.stub.Embed, asked, timeout_s=10)
-            assert len(vendor.requests) == 20
-            with pytest.raises(RemoteError) as caught:
-                asked = pb.EmbedRequest(model=MODEL, texts=["xx", "poison", "xxx"])
-                await running.remote.unary(running.stub.Embed, asked, timeout_s=10)
+    async with (
+        raw_vendor(titan) as vendor,
+        providers(tmp_path, [{**model, "base_url": vendor.base_url}]) as running,
+    ):
+        asked = pb.EmbedRequest(model=MODEL, texts=["x" * size for size in range(1, 21)])
+        made = await running.remote.unary(running.stub.Embed, asked, timeout_s=10)
+        assert len(vendor.requests) == 20
+        with pytest.raises(RemoteError) as caught:
+            asked = pb.EmbedRequest(model=MODEL, texts=["xx", "poison", "xxx"])
+            await running.remote.unary(running.stub.Embed, asked, timeout_s=10)
     assert [(one.index, *one.values) for one in made.embeddings] == [(i, float(i + 1)) for i in range(20)]
     assert made.usage.input_tokens == sum(range(1, 21))
     failed = caught.value.detail(pb.AttemptFailed)

@@ -128,14 +128,22 @@ def _add_reasoning(
 def _items(call: Call, dialect: Dialect, omissions: Omissions) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     for message in call.input.messages:
-        match message.role:
-            case Role.ROLE_SYSTEM:
-                items.append({"role": "system", "content": _content(list(message.parts), omissions)})
-            case Role.ROLE_ASSISTANT:
-                items.extend(_assistant(message, call.provider, dialect))
-            case _:
-                items.extend(_user(message, dialect, omissions))
+        if message.role == Role.ROLE_ASSISTANT:
+            items.extend(_assistant(message, call.provider, dialect))
+            continue
+        _drop_last_thoughts(items)
+        if message.role == Role.ROLE_SYSTEM:
+            items.append({"role": "system", "content": _content(list(message.parts), omissions)})
+        else:
+            items.extend(_user(message, dialect, omissions))
+    _drop_last_thoughts(items)
     return items
+
+
+def _drop_last_thoughts(items: list[dict[str, Any]]) -> None:
+    """Reasoning is refused without the item of the same side that follows it."""
+    while items and items[-1].get("type") == "reasoning":
+        items.pop()
 
 
 def _user(message: content_pb2.Message, dialect: Dialect, omissions: Omissions) -> list[dict[str, Any]]:
@@ -226,8 +234,6 @@ def _assistant(message: content_pb2.Message, provider: str, dialect: Dialect) ->
                 )
             case _:
                 pass
-    while items and items[-1]["type"] == "reasoning":
-        items.pop()  # refused without the item that follows it
     return items
 
 
