@@ -1,12 +1,13 @@
 # One image for every service; the command says which. Built in two steps so that no compiler or cache stays in it.
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY pyproject.toml requirements-runtime.lock README.md LICENSE ./
 COPY services services
 COPY gen gen
-# Dependencies exactly as the lock has them, hashes checked; then our own package, which brings no others.
+COPY clients clients
+# What runs in production, exactly as its lock has it, hashes checked; then our own package, which brings no others.
 RUN python -m venv /opt/turnpike \
- && /opt/turnpike/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
+ && /opt/turnpike/bin/pip install --no-cache-dir --require-hashes -r requirements-runtime.lock \
  && /opt/turnpike/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.13-slim-bookworm

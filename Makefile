@@ -26,9 +26,10 @@ $(INSTALLED): $(LOCKS) pyproject.toml | $(VENV)/pyvenv.cfg
 
 install: $(INSTALLED)  ## The virtual environment with exactly what requirements.lock names
 
-lock:  ## Resolve pyproject.toml into requirements.lock and install it
-	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url -q -o requirements.lock
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q
+lock:  ## Resolve pyproject.toml into requirements.lock, and its part that runs in production; install the first
+	$(COMPILE) --extra local --group dev -o requirements.lock
+	$(COMPILE) --group build -c requirements.lock --no-annotate -o requirements-runtime.lock
 	$(BIN)/uv pip sync -q $(LOCKS)
 	$(BIN)/uv pip install -q --no-deps -e .
 	@cat $(LOCKS) pyproject.toml | sha256sum > $(INSTALLED)
