@@ -24,7 +24,7 @@ READY_S = 30.0
 GRANT = 1_000_000
 
 
-async def run(address: str, streams: int, seconds: float) -> list[float]:
+async def run(address: str, streams: int, tokens_per_second: float, seconds: float) -> list[float]:
     """Lags in milliseconds of every token of `streams` streams, in the order of their coming."""
     lags: list[float] = []
     options = [("grpc.max_receive_message_length", 64 << 20)]
@@ -32,7 +32,7 @@ async def run(address: str, streams: int, seconds: float) -> list[float]:
         stub = providers_pb2_grpc.ProviderServiceStub(channel)
         call: Any = stub.Dispatch(metadata=(("authorization", f"Bearer {TOKEN}"),))
         message = content_pb2.Message(role=content_pb2.ROLE_USER)
-        message.parts.add().text.text = "Go."
+        message.parts.add().text.text = str(tokens_per_second)
         for first in range(0, streams, 50):
             operations = []
             for number in range(first, min(streams, first + 50)):
@@ -100,15 +100,15 @@ def serve_providers(folder: Path, vendor: str) -> tuple[subprocess.Popen[bytes],
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.relay")
-    parser.add_argument("--streams", default="50,100,200,400")
+    parser.add_argument("--streams", default="50,100,200,400,600")
     parser.add_argument("--tokens-per-second", type=float, default=50.0)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--open", type=int, default=2000)
     options = parser.parse_args()
     command = [
         sys.executable,
         "-m",
         "bench.relay.vendor",
-        str(options.tokens_per_second),
         str(options.seconds),
     ]
     with (
@@ -123,10 +123,11 @@ def main() -> None:
             print(
                 f"{'streams':>8}{'tokens/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'worst ms':>10}{'of a core':>10}{'MB':>8}"
             )
-            for streams in map(int, options.streams.split(",")):
+            rows = [(int(streams), options.tokens_per_second) for streams in options.streams.split(",")]
+            for streams, pace in [*rows, (options.open, 1.0)]:
                 cpu_before, _ = usage(providers.pid)
                 begun = time.monotonic()
-                lags = uvloop.run(run(address, streams, options.seconds))
+                lags = uvloop.run(run(address, streams, pace, options.seconds))
                 took = time.monotonic() - begun
                 cpu_after, memory = usage(providers.pid)
                 lags.sort()

@@ -1,6 +1,7 @@
-"""The bench's vendor: streams tokens at a steady pace, each with the moment it was written (monotonic, ns)."""
+"""The vendor of the bench: streams tokens at the pace asked for, each with the moment it was written (monotonic ns)."""
 
 import asyncio
+import json
 import sys
 import time
 
@@ -14,13 +15,14 @@ END = (
 )
 
 
-async def serve(tokens_per_second: float, seconds: float) -> None:
+async def serve(seconds: float) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
+                asked = json.loads(await reader.readexactly(length))
+                tokens_per_second = float(asked["messages"][-1]["content"])
                 writer.write(HEAD)
                 loop = asyncio.get_running_loop()
                 begun = loop.time()
@@ -43,4 +45,4 @@ async def serve(tokens_per_second: float, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(float(sys.argv[1]), float(sys.argv[2])))
+    uvloop.run(serve(float(sys.argv[1])))

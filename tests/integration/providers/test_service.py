@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from prometheus_client import REGISTRY
 
@@ -25,6 +26,7 @@ from tests.support.providers import (
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from turnpike.common.v1 import content_pb2, error_pb2
 from turnpike.providers.v1 import providers_pb2 as pb
+from turnpike.providers.v1 import providers_pb2_grpc
 
 
 async def speak(request: Request, connection: Connection) -> None:
@@ -403,3 +405,24 @@ async def test_a_model_that_takes_one_text_at_a_time_is_asked_once_a_text(tmp_pa
     failed = caught.value.detail(pb.AttemptFailed)
     assert failed is not None
     assert (failed.charge, failed.usage.input_tokens) == (pb.CHARGE_RULE_USAGE, 5)
+
+
+async def test_twenty_megabytes_of_text_are_refused_by_the_transport_or_taken_whole(tmp_path: Path) -> None:
+    text = "all work and no play " * 1_000_000  # 21 MB, above the 16 MiB that a message may have by default
+    asked = pb.GenerateRequest(attempt=attempt(text))
+    wide = [("grpc.max_send_message_length", -1)]
+    for allowed, outcome in ((None, grpc.StatusCode.RESOURCE_EXHAUSTED), (64 << 20, grpc.StatusCode.OK)):
+        settings = {} if allowed is None else {"message_bytes_max": allowed}
+        async with (
+            raw_vendor(speak) as vendor,
+            providers(tmp_path, [endpoint(vendor.base_url)], **settings) as running,
+            grpc.aio.insecure_channel(str(running.running.address), options=wide) as channel,
+        ):
+            stub: Any = providers_pb2_grpc.ProviderServiceStub(channel)
+            call = stub.Generate(asked, metadata=running.remote.metadata(), timeout=60)
+            assert await call.code() == outcome
+            if outcome == grpc.StatusCode.OK:
+                [request] = vendor.requests
+                assert json.loads(request.body)["messages"][0]["content"] == text
+            else:
+                assert not vendor.requests
