@@ -110,6 +110,19 @@ async def measure(stage: Stage, tenant: Tenant, name: str, seconds: float) -> di
     return figures
 
 
+def table(steps: list[tuple[int, int]], runs: list[dict[str, Any]]) -> str:
+    """The curve, for people."""
+    lines = [
+        f"{'entries':>12}{'budgets':>10}{'pairs/s':>10}{'us/pair':>9}{'+ Postgres':>12}{'p50 ms':>9}{'claim s':>9}"
+    ]
+    for (entries, budgets), run in zip(steps, runs, strict=True):
+        lines.append(
+            f"{entries:>12,}{budgets:>10,}{run['pairs_per_s']:>10,.0f}{run['cpu_us_per_pair_service']:>9.0f}"
+            f"{run['cpu_us_per_pair_postgres']:>12.0f}{run['hold_ms_p50']:>9.1f}{run['claimed_in_s']:>9.2f}"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Grows and measures."""
     parser = argparse.ArgumentParser(prog="python -m bench.budget.curve", description=__doc__)
@@ -137,6 +150,7 @@ def main() -> None:
                     title = f"{entries} entries before, {budgets} more budgets"
                     runs.append(uvloop.run(measure(stage, tenant, title, options.seconds)))
                     print(json.dumps({"claimed_in_s": runs[-1]["claimed_in_s"]}), flush=True)
+    print(table(steps, runs))
     if options.json is not None:
         options.json.write_text(json.dumps(runs, indent=1))
 

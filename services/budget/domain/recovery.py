@@ -4,13 +4,13 @@ The same reading of entries serves an owner that begins, and a question about an
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from services.budget.domain.entries import Kind, decoded, text
 from services.budget.domain.operations import AttemptId, Receipt, Terms
 from services.budget.domain.settling import RELEASED
-from services.budget.domain.tree import Counter, Hold, Legs, Tree
+from services.budget.domain.tree import STEP, Counter, Hold, Legs, Tree
 
 _SETTLING = {Kind.COMMIT, Kind.RELEASE, Kind.EXPIRE}
 
@@ -124,14 +124,19 @@ def adopt(tree: Tree, holds: Iterable[Hold], renewals: Mapping[int, int]) -> Non
         heapq.heappush(tree.expiries, (hold.expires_us, hold.sequence, hold.key))
 
 
-def install_counters(tree: Tree, counters: Iterable[Counter], now_us: int) -> None:
-    """Takes in all counters that may count at `now_us`, once, and gives each rolling budget its buckets in order."""
+def install_counters(tree: Tree, counters: Iterable[Counter], now_us: int) -> Iterator[None]:
+    """Takes in all counters that may count at `now_us`, once, and gives each rolling budget its buckets in order.
+    Step by step: it is done when the iterator ends."""
     by_budget: dict[str, list[Counter]] = {}
-    for counter in counters:
+    for count, counter in enumerate(counters):
+        if count % STEP == STEP - 1:
+            yield
         if counter.no not in tree.counters:
             tree.know(counter)
             by_budget.setdefault(counter.budget_id, []).append(counter)
-    for budget_id, known in by_budget.items():
+    for count, (budget_id, known) in enumerate(by_budget.items()):
+        if count % STEP == STEP - 1:
+            yield
         slot = tree.slots.get(budget_id)
         if slot is None:
             continue

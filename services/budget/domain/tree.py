@@ -25,6 +25,8 @@ PATHS_KEPT = 20_000
 """Resolved (key, user, model, groups) combinations."""
 OVER_KEPT_US = 600_000_000
 """Windows that ended longer ago are read from the store when a late correction needs one."""
+STEP = 500
+"""Budgets or counters that are taken in at a time: some milliseconds, after which others may have their turn."""
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -90,12 +92,9 @@ class Slot:
     __slots__ = (
         "budget",
         "current",
-        "is_rate",
         "past",
         "refuses",
         "rest",
-        "scope",
-        "subject",
         "unit",
         "valid_until_us",
     )
@@ -110,10 +109,21 @@ class Slot:
         self.past: deque[Counter] = deque()
         self.rest = 0
         """Sum of what the past buckets use."""
-        self.subject = str(budget.subject)
-        self.scope = str(budget.model_scope) if budget.model_scope else ""
-        self.is_rate = budget.is_rate
+
+    @property
+    def subject(self) -> str:
+        """What its budget is attached to, in words."""
+        return str(self.budget.subject)
+
+    @property
+    def scope(self) -> str:
+        """The models that its budget counts, in words; empty: all."""
+        return str(self.budget.model_scope) if self.budget.model_scope else ""
+
+    @property
+    def is_rate(self) -> bool:
         """True if waiting a little helps."""
+        return self.budget.is_rate
 
     @property
     def rolling(self) -> Rolling | None:
@@ -274,7 +284,9 @@ class Tree:
         head: bytes = b"",
         next_counter: int = 1,
         secret: bytes = b"",
+        in_steps: bool = False,
     ) -> None:
+        """`in_steps`: whoever makes it lets `index` run to its end, at leisure, before anything is decided."""
         self.organisation_id = config.organisation_id
         self.sequence = sequence
         self.head = head
@@ -298,7 +310,9 @@ class Tree:
         self._by_subject: dict[tuple[SubjectKind, str], list[Slot]] = {}
         self._drafts = 0
         self.config = config
-        self._index()
+        if not in_steps:
+            for _ in self.index():
+                pass
 
     # ---- batches -----------------------------------------------------------------------------------------------------
 
@@ -430,8 +444,11 @@ class Tree:
                 counter.slot = slot
             slot.restate()
 
-    def _index(self) -> None:
-        for budget in self.config.budgets.values():
+    def index(self) -> Iterator[None]:
+        """Puts the budgets to work, step by step."""
+        for count, budget in enumerate(self.config.budgets.values()):
+            if count % STEP == STEP - 1:
+                yield
             if budget.active:
                 slot = Slot(budget)
                 self.slots[budget.budget_id] = slot

@@ -33,6 +33,16 @@ SELECT budget_id, "limit", starts_at, ends_at FROM budget_overrides
 WHERE budget_id = ANY ($1) AND revoked_at IS NULL AND ends_at > now()
 ORDER BY override_id;
 
+-- name: config_all_overrides
+-- Overrides of all budgets of organisation $1 that are in force or will be, in the order they were made.
+SELECT budget_id, "limit", starts_at, ends_at FROM budget_overrides
+WHERE organisation_id = $1 AND revoked_at IS NULL AND ends_at > now()
+ORDER BY override_id;
+
+-- name: config_all_transfers
+-- What was moved to and from all budgets of organisation $1.
+SELECT budget_id, moved_at, amount FROM budget_transfers WHERE organisation_id = $1 ORDER BY moved_at;
+
 -- name: config_transfers
 -- What was moved to and from budgets $1.
 SELECT budget_id, moved_at, amount FROM budget_transfers WHERE budget_id = ANY ($1) ORDER BY moved_at;

@@ -80,13 +80,14 @@ DELETE FROM replicas WHERE replica_id = $1;
 -- Counters of windows that may still be held in, of open holds, and buckets of rolling windows that still count.
 SELECT no, budget_id, unit, start_us, end_us, lim, held, spent, overage, unconfirmed, open, alerted FROM counters
 WHERE tree_no = $1 AND end_us > $2
-UNION
+UNION ALL
 SELECT no, budget_id, unit, start_us, end_us, lim, held, spent, overage, unconfirmed, open, alerted FROM counters
-WHERE tree_no = $1 AND open > 0
-UNION
+WHERE tree_no = $1 AND open > 0 AND end_us <= $2
+UNION ALL
 SELECT no, counters.budget_id, unit, start_us, end_us, lim, held, spent, overage, unconfirmed, open, alerted
 FROM counters, unnest($3::text[], $4::bigint[]) AS rolling (budget_id, since_us)
-WHERE tree_no = $1 AND counters.budget_id = rolling.budget_id AND start_us >= rolling.since_us;
+WHERE tree_no = $1 AND counters.budget_id = rolling.budget_id AND start_us >= rolling.since_us
+  AND NOT open > 0 AND end_us <= $2;
 
 -- name: counters_by_no
 -- Counters by their numbers.

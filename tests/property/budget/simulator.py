@@ -301,7 +301,8 @@ class Owner:
             for row in store.rows.values()
             if row.end_us > now_us or row.open or row.start_us >= rolling.get(row.budget_id, row.start_us + 1)
         ]
-        recovery.install_counters(tree, live, now_us)
+        for _ in recovery.install_counters(tree, live, now_us):
+            pass
         after, still_open = store.checkpoint
         known = [e.body for e in store.entries if e.sequence > after or e.sequence in still_open]
         holds = recovery.holds_in(known)

@@ -2,10 +2,11 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from services.budget.adapters.postgres.gently import gently
 from services.budget.adapters.postgres.prices import price_of
 from services.budget.adapters.postgres.rows import from_json
 from services.budget.adapters.postgres.statements import statements
@@ -23,11 +24,18 @@ from services.budget.domain.config import ConfigChange, ConfigKind, KeyInForce, 
 from services.budget.domain.entities import EntityState, KeyPermission
 from services.budget.domain.limits import StoredBudget, WindowForm
 from services.budget.domain.price_book import OrganisationPrices
+from services.budget.domain.tree import STEP
 from services.budget.domain.windows import Window
 from services.budget.ports import Connection
 
 # Most budgets share a handful of windows; fixed ones have an anchor of their own.
 WINDOWS_REMEMBERED = 10_000
+# By value: to ask an enumeration takes ten times as long, and a claim asks half a million times.
+_SCOPES: dict[object, ModelScopeKind] = {each.value: each for each in ModelScopeKind}
+_SUBJECTS: dict[object, SubjectKind] = {each.value: each for each in SubjectKind}
+_UNITS: dict[object, Unit] = {each.value: each for each in Unit}
+_MODES: dict[object, Mode] = {each.value: each for each in Mode}
+_ACTIVE = int(EntityState.ACTIVE)
 
 
 class PostgresConfigStore:
@@ -93,30 +101,43 @@ class PostgresConfigStore:
     ) -> dict[str, Budget]:
         """Budgets with what changes their limits for a while; all that are not archived where `ids` is None."""
         rows = await connection.fetch(statements()["config_budgets"], organisation_id, _array(ids))
-        overrides, transfers = await self._changes(connection, [row["budget_id"] for row in rows])
-        return {
-            row["budget_id"]: _budget(row, overrides[row["budget_id"]], transfers[row["budget_id"]])
-            for row in rows
-        }
+        if ids is None:
+            overrides, transfers = await self._changes(connection, "config_all_", organisation_id)
+        else:
+            overrides, transfers = await self._changes(connection, "config_", list(ids))
+        found: dict[str, Budget] = {}
+
+        def steps() -> Iterator[None]:
+            for count, row in enumerate(rows):
+                if count % STEP == STEP - 1:
+                    yield
+                budget_id = row["budget_id"]
+                found[budget_id] = _budget(row, overrides.get(budget_id, ()), transfers.get(budget_id, ()))
+
+        await gently(steps())
+        return found
 
     async def in_force(self, connection: Connection, stored: Sequence[StoredBudget]) -> dict[str, Budget]:
         """Stored budgets as their owner decides by them."""
-        overrides, transfers = await self._changes(connection, [str(budget.budget_id) for budget in stored])
+        ids = [str(budget.budget_id) for budget in stored]
+        overrides, transfers = await self._changes(connection, "config_", ids)
         return {
-            budget.budget_id: budget.in_force(overrides[budget.budget_id], transfers[budget.budget_id])
+            budget.budget_id: budget.in_force(
+                overrides.get(budget.budget_id, ()), transfers.get(budget.budget_id, ())
+            )
             for budget in stored
         }
 
     async def _changes(
-        self, connection: Connection, budget_ids: Sequence[str]
+        self, connection: Connection, statement: str, whose: Sequence[str] | str
     ) -> tuple[Mapping[str, Sequence[Override]], Mapping[str, Sequence[tuple[datetime, int]]]]:
-        """Overrides and transfers of budgets; every budget has an entry."""
+        """Overrides and transfers of those budgets that have some."""
         overrides: dict[str, list[Override]] = defaultdict(list)
-        for row in await connection.fetch(statements()["config_overrides"], budget_ids):
+        for row in await connection.fetch(statements()[f"{statement}overrides"], whose):
             override = Override(row["limit"], row["starts_at"], row["ends_at"])
             overrides[row["budget_id"]].append(override)
         transfers: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
-        for row in await connection.fetch(statements()["config_transfers"], budget_ids):
+        for row in await connection.fetch(statements()[f"{statement}transfers"], whose):
             transfers[row["budget_id"]].append((row["moved_at"], row["amount"]))
         return overrides, transfers
 
@@ -124,7 +145,16 @@ class PostgresConfigStore:
         self, connection: Connection, organisation_id: str, ids: Collection[str] | None
     ) -> dict[str, KeyInForce]:
         rows = await connection.fetch(statements()["config_keys"], organisation_id, _array(ids))
-        return {row["key_id"]: _key(row) for row in rows}
+        found: dict[str, KeyInForce] = {}
+
+        def steps() -> Iterator[None]:
+            for count, row in enumerate(rows):
+                if count % STEP == STEP - 1:
+                    yield
+                found[row["key_id"]] = _key(row)
+
+        await gently(steps())
+        return found
 
     async def _users(
         self, connection: Connection, organisation_id: str
@@ -167,19 +197,19 @@ def _budget(
     """A row as StoredBudget.in_force has it, without the way over it: a claim of a large tree waits for this."""
     scope = None
     if row["scope_kind"] is not None:
-        scope = ModelScope(ModelScopeKind(row["scope_kind"]), row["scope_name"])
+        scope = ModelScope(_SCOPES[row["scope_kind"]], row["scope_name"])
     return Budget(
         budget_id=row["budget_id"],
-        subject=Subject(SubjectKind(row["subject_kind"]), row["subject_id"]),
-        unit=Unit(row["unit"]),
+        subject=Subject(_SUBJECTS[row["subject_kind"]], row["subject_id"]),
+        unit=_UNITS[row["unit"]],
         limit=row["limit"],
         window=_window(row["window"]),
         counts_since=row["counts_since"],
         model_scope=scope,
-        mode=Mode(row["mode"]),
+        mode=_MODES[row["mode"]],
         alert_percents=tuple(row["alert_percents"]),
         display_name=row["display_name"],
-        active=row["state"] == EntityState.ACTIVE,
+        active=row["state"] == _ACTIVE,
         overrides=tuple(overrides),
         transfers=tuple(transfers),
     )

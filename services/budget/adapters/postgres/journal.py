@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from services.budget.adapters.postgres.connections import Connections
+from services.budget.adapters.postgres.gently import gently
 from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, TreeDelta
 from services.budget.domain.entries import decoded, text
@@ -33,9 +34,9 @@ SECRET_BYTES = 32
 """Of the key that signs a tree's leases."""
 WRITE_PATIENCE_S = 30.0
 """What was sent may still become true, so it is waited for, long after its callers were told that nobody knows."""
-CLAIM_PATIENCE_S = 20.0
+CLAIM_PATIENCE_S = 60.0
 """A tree with a hundred thousand budgets on a busy machine; whoever waits for it is told long before."""
-READING_MAY_TAKE_LONG = "SET LOCAL idle_in_transaction_session_timeout = '20s'"
+READING_MAY_TAKE_LONG = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 """It locks nothing, and between two statements a large tree is built."""
 RECENT_ENTRIES = 2_000
 """What a new owner remembers of attempts that are settled."""
@@ -108,7 +109,9 @@ class PostgresJournal:
             head=row["head"],
             next_counter=row["next_counter"],
             secret=row["secret"],
+            in_steps=True,
         )
+        await gently(tree.index())
         tree.now_us = row["last_at_us"]
         now_us = max(row["now_us"], tree.now_us)
         rolling = [(slot.budget.budget_id, slot.rolling) for slot in tree.slots.values() if slot.rolling]
@@ -116,7 +119,7 @@ class PostgresJournal:
         rows = await connection.fetch(
             statements()["live_counters"], tree_no, now_us, [budget_id for budget_id, _ in rolling], since
         )
-        install_counters(tree, map(_counter, rows), now_us)
+        await gently(install_counters(tree, map(_counter, rows), now_us))
         checkpoint = await connection.fetchrow(statements()["checkpoint_of"], tree_no)
         after, still_open = (checkpoint["sequence"], checkpoint["open_sequences"]) if checkpoint else (0, [])
         # Somewhat more than what is open: callers repeat what they asked of the last owner.
