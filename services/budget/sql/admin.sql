@@ -13,6 +13,11 @@ SELECT method, content_hash, answer FROM admin_requests WHERE admin_token_id = $
 INSERT INTO admin_requests (admin_token_id, request_id, method, content_hash, answer, created_at)
 VALUES ($1, $2, $3, $4, $5::jsonb, $6);
 
+-- name: trim_requests
+-- Forgets answers to changes before $1, at most a thousand: a minute later comes the next lot.
+DELETE FROM admin_requests WHERE (admin_token_id, request_id) IN (
+    SELECT admin_token_id, request_id FROM admin_requests WHERE created_at < $1 ORDER BY created_at LIMIT 1000);
+
 -- name: insert_audit_record
 -- Writes to the audit trail.
 INSERT INTO audit_records (

@@ -35,6 +35,8 @@ CHAIN_HEADS_S = 3600.0
 NOTICED_MAX = 500
 DELIVERIES_MAX = 20
 SAMPLES_KEPT = timedelta(hours=26)
+# So long the same request of an admin gets the same answer; nobody repeats one for longer.
+REQUESTS_KEPT = timedelta(days=30)
 # A receiver that is down is tried again ever more rarely, for about a day in all.
 RETRY_S = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 28_800)
 # A replica that dies while it sends leaves the delivery to the others after this.
@@ -110,6 +112,10 @@ class AlertStore(Protocol):
         """Forgets old samples."""
         ...
 
+    async def trim_requests(self, before: datetime) -> None:
+        """Forgets answers to old requests of admins, some at a time."""
+        ...
+
 
 class Sender(Protocol):
     """Sends a signed body to an address."""
@@ -166,6 +172,7 @@ class Alerting:
         if alerts:
             await self._store.alert(alerts, now)
         await self._store.trim_samples(now - SAMPLES_KEPT)
+        await self._store.trim_requests(now - REQUESTS_KEPT)
 
     async def _deliver(self) -> None:
         due = await self._store.claim_deliveries(DELIVERIES_MAX, CLAIM_S, self._clock.now())

@@ -160,6 +160,21 @@ async def test_a_budget_that_will_not_last_is_said_once(postgres_dsn: str, recei
         assert status.spent == DOLLAR // 4
 
 
+async def test_answers_to_requests_of_a_month_ago_are_forgotten(postgres_dsn: str) -> None:
+    async with serving_budget(postgres_dsn) as budgets:
+        await make_tenant(await budgets.operator(), "Acme")
+    async with (
+        open_database(postgres_dsn, schema="budget", folder=FOLDER) as database,
+        WebhookSender() as sender,
+    ):
+        clock = ManualClock(datetime.now(UTC))
+        kept = "SELECT count(*) FROM admin_requests"
+        for days, left in ((29, True), (2, False)):
+            clock.advance(days * 86_400)
+            await Alerting(PostgresAlertStore(database), sender, clock).step()
+            assert bool(await database.fetchval(kept)) == left
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -113,6 +113,9 @@ class PostgresAlertStore:
     async def trim_samples(self, before: datetime) -> None:
         await self._database.execute(statements()["trim_samples"], before)
 
+    async def trim_requests(self, before: datetime) -> None:
+        await self._database.execute(statements()["trim_requests"], before)
+
     async def claim_deliveries(self, count: int, lease_s: float, now: datetime) -> list[Delivery]:
         rows = await self._database.fetch(statements()["claim_deliveries"], now, count, lease_s)
         return [Delivery(**dict(row)) for row in rows]
