@@ -1,8 +1,7 @@
 """The call under way: what every concern, and any code below a servicer, may want to know about it."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -83,17 +82,21 @@ class Current:
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
-@contextmanager
-def detached() -> Iterator[None]:
+class detached:
     """A block that belongs to no call: no caller's deadline binds what is begun in it, also in tasks started there.
 
     For what must happen whether or not somebody still waits, such as the settlement of a hold.
     """
-    token = _current.set(None)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _current.set(None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _current.reset(self._token)
 
 
 def current_call() -> Call | None:
