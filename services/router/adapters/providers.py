@@ -5,7 +5,8 @@ stream breaks afterwards it fails with OutcomeUnknown, and the providers service
 """
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 
 from services.chassis.batch_client import BatchClient, Exchange
 from services.chassis.call import detached
@@ -43,30 +44,39 @@ class RemoteConversation:
         self._exchange.send(pb.DispatchOperation(credit=pb.GrantCredit(deltas=deltas)))
 
 
+class _Detached:
+    """A block in which an attempt is under way. Its caller's deadline does not bind it: at that the router cancels it,
+    and waits a little for what it cost."""
+
+    __slots__ = ("_block",)
+
+    def __init__(
+        self, block: AbstractAsyncContextManager[Exchange[pb.DispatchOperation, pb.DispatchEvent]]
+    ) -> None:
+        self._block = block
+
+    async def __aenter__(self) -> Conversation:
+        with detached():
+            return RemoteConversation(await self._block.__aenter__())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._block.__aexit__(kind, error, traceback)
+
+
 class RemoteModels:
     """The `Models` port over ProviderService.Dispatch."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    @asynccontextmanager
-    async def attempt(self, dispatch: Dispatch) -> AsyncIterator[Conversation]:
+    def attempt(self, dispatch: Dispatch) -> AbstractAsyncContextManager[Conversation]:
         operation = pb.DispatchOperation()
         _fill_attempt(operation.start, dispatch)
-        # Detached: at the caller's deadline the router cancels, and waits a little for what it cost.
-        with detached():
-            exchange = self._client.exchange(
-                operation, timeout_s=dispatch.time_left_s + GRACE_S, name="attempt"
-            )
-            entered = await exchange.__aenter__()
-        failure: BaseException | None = None
-        try:
-            yield RemoteConversation(entered)
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            await exchange.__aexit__(type(failure) if failure else None, failure, None)
+        return _Detached(
+            self._client.exchange(operation, timeout_s=dispatch.time_left_s + GRACE_S, name="attempt")
+        )
 
 
 @asynccontextmanager

@@ -44,19 +44,24 @@ class PolicyBook:
 
     def policy_for(self, caller: Caller) -> Policy:
         """The narrowest active policy on the path from project to organisation."""
-        for scope in (caller.subjects[2], caller.subjects[1], caller.subjects[0]):
-            found = self.policies.get(scope)
-            if found is not None and found.active is not None:
+        for found in self._on_path(caller):
+            if found.active is not None:
                 return found.active
         return DEFAULT_POLICY
 
     def shadow_for(self, caller: Caller) -> Policy | None:
         """The narrowest policy in shadow; None: there is none."""
-        for scope in (caller.subjects[2], caller.subjects[1], caller.subjects[0]):
-            found = self.policies.get(scope)
-            if found is not None and found.shadow is not None:
+        for found in self._on_path(caller):
+            if found.shadow is not None:
                 return found.shadow
         return None
+
+    def _on_path(self, caller: Caller) -> list[ScopedPolicies]:
+        """What is in force for the caller's scopes, the narrowest first."""
+        if not self.policies:
+            return []
+        organisation, team, project, _ = caller.subjects
+        return [self.policies[scope] for scope in (project, team, organisation) if scope in self.policies]
 
     def grants_of(self, organisation_id: str) -> tuple[Grant, ...]:
         """All grants of an organisation."""

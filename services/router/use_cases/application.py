@@ -100,17 +100,13 @@ class Application:
         self._classify = classify
         self._deadline_s = deadline_s
 
-    async def answer(self, request: Request, form: Form[Part]) -> AsyncGenerator[Part, None]:
+    def answer(self, request: Request, form: Form[Part]) -> AsyncGenerator[Part, None]:
         """The answer's messages: a run's, or those of an identical request before (a repetition, or from the cache)."""
         subject = self._subject(request)
         rules = self._router.rules_of(subject)
         if rules.use_cache and rules.cache_ttl_s is not None:
-            answered = self._through_cache(request, subject, form, rules.cache_ttl_s)
-        else:
-            answered = self._answered(request, subject, form)
-        async with aclosing(answered) as parts:
-            async for part in parts:
-                yield part
+            return self._through_cache(request, subject, form, rules.cache_ttl_s)
+        return self._answered(request, subject, form)
 
     def embed(self, embedding: Embedding, form: Form[Part]) -> AsyncGenerator[Part, None]:
         """The vectors' message: a run's, or that of an identical request before."""
