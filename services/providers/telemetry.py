@@ -1,6 +1,7 @@
 """What the trace says of an attempt: a client span a vendor call, by the GenAI conventions. Nothing that was said."""
 
 import asyncio
+from functools import lru_cache
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -24,6 +25,12 @@ FIRST_TOKEN_SECONDS: Final = Histogram(
     buckets=SECONDS,
 )
 TOKENS: Final = Counter("turnpike_providers_tokens", "Tokens consumed, where known.", ["provider", "kind"])
+
+SERIES_KEPT: Final = 1024
+"""Each is found once, not for every attempt."""
+_attempts = lru_cache(SERIES_KEPT)(ATTEMPTS.labels)
+_first_token_seconds = lru_cache(SERIES_KEPT)(FIRST_TOKEN_SECONDS.labels)
+_tokens = lru_cache(SERIES_KEPT)(TOKENS.labels)
 
 
 async def traced(run: AttemptRun) -> providers_pb2.AttemptFinished:
@@ -60,8 +67,8 @@ async def traced(run: AttemptRun) -> providers_pb2.AttemptFinished:
         if finished.HasField("time_to_first_token"):
             first = finished.time_to_first_token
             span.set(names.GEN_AI_TIME_TO_FIRST_CHUNK, first.seconds + first.nanos / 1e9)
-            FIRST_TOKEN_SECONDS.labels(provider).observe(first.seconds + first.nanos / 1e9)
-        ATTEMPTS.labels(provider, "ok").inc()
+            _first_token_seconds(provider).observe(first.seconds + first.nanos / 1e9)
+        _attempts(provider, "ok").inc()
         _say_usage(span, finished.usage, provider)
         return finished
 
@@ -70,7 +77,7 @@ def _say_failure(span: tracing.Span, failure: Failure, run: AttemptRun) -> None:
     outcome = Reason.Name(failure.reason).removeprefix("ERROR_REASON_").lower()
     # An attempt that found no endpoint names a provider that may be anything.
     provider = run.attempt.model.partition("/")[0] if run.endpoint_id else ""
-    ATTEMPTS.labels(provider, outcome).inc()
+    _attempts(provider, outcome).inc()
     span.set(names.ERROR_TYPE, outcome)
     span.set(names.GEN_AI_RESPONSE_ID, failure.vendor_request_id or None)
     if failure.usage is not None:
@@ -80,10 +87,10 @@ def _say_failure(span: tracing.Span, failure: Failure, run: AttemptRun) -> None:
 def _say_usage(span: tracing.Span, usage: usage_pb2.Usage, provider: str) -> None:
     if usage.HasField("input_tokens"):
         span.set(names.GEN_AI_USAGE_INPUT_TOKENS, usage.input_tokens)
-        TOKENS.labels(provider, "input").inc(usage.input_tokens)
+        _tokens(provider, "input").inc(usage.input_tokens)
     if usage.HasField("output_tokens"):
         span.set(names.GEN_AI_USAGE_OUTPUT_TOKENS, usage.output_tokens)
-        TOKENS.labels(provider, "output").inc(usage.output_tokens)
+        _tokens(provider, "output").inc(usage.output_tokens)
     if usage.HasField("cache_read_tokens"):
         span.set(names.GEN_AI_USAGE_CACHE_READ_TOKENS, usage.cache_read_tokens)
     if usage.HasField("cache_write_tokens"):

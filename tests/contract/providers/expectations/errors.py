@@ -9,13 +9,17 @@ from tests.contract.providers.expectations.shape import Expected
 CONTEXT = (
     "maximum context length|context_length_exceeded|prompt is too long|prompt too long|context length is only"
     "|exceeds the maximum number of tokens|input tokens exceeded|input is too long|too_many_tokens|context window"
-    "|too_many_prompt_tokens|exceed_context_size|context size has been"
+    "|too_many_prompt_tokens|exceed_context_size|context size has been|exceed context limit"
+    r"|must be <= \d+\. given|available context size"
 )
 QUOTA = (
     "insufficient_quota|credit balance is too low|insufficient balance|billing_error|spend_limit|out of credits"
-    "|usage_limit_exceeded|credit_balance_exhausted"
+    "|usage_limit_exceeded|credit_balance_exhausted|used all available credits|have any credits|arrearage"
 )
-FILTER = "responsibleaipolicyviolation|content_filter|content_policy_violation"
+FILTER = (
+    "responsibleaipolicyviolation|content_filter|content_policy_violation|data_inspection_failed"
+    "|blocked by content filter|violating our usage policy"
+)
 BAD_KEY = "api key not valid|api_key_invalid|incorrect api key|invalid api key|invalid x-api-key"
 NO_MODEL = (
     "model_not_found|model identifier is invalid|deploymentnotfound|model .{0,80}(does not exist|not found)"
@@ -70,7 +74,7 @@ def of_event(event: Any) -> str:
         (QUOTA, "quota"),
         (CONTEXT, "context_length"),
         ("request too large", "too_large"),
-        ("content_filter", "content_filter"),
+        (FILTER, "content_filter"),
         ("authentication_error|invalid_api_key", "auth"),
         ("model_not_found|not_found_error", "model_not_found"),
         ("overloaded|unavailable", "overloaded"),

@@ -16,6 +16,8 @@ FINISHES = {
     "content_filter": "CONTENT_FILTER",
     "error": "ERROR",
     "insufficient_system_resource": "ERROR",
+    "sensitive": "CONTENT_FILTER",
+    "network_error": "ERROR",
 }
 
 
@@ -36,10 +38,21 @@ def expected(recording: dict[str, Any]) -> Expected:
         if document.get("error"):
             result.error = errors.of_event(document)
             break
+        only = (document.get("choices") or [{}])[0] if not is_stream(recording) else {}
+        if only.get("error") and not (only.get("message") or {}).get("content"):
+            result.error = errors.of_event({"error": only["error"]})
+            break
         result.model = result.model or document.get("model")
         for position, raw in enumerate(document.get("choices") or []):
             index = raw["index"] if isinstance(raw.get("index"), int) else position
+            usage = usage or raw.get("usage")
             _read(result, choices.setdefault(index, _Choice()), index, raw, whole=not is_stream(recording))
+    if (
+        is_stream(recording)
+        and result.error is None
+        and "[DONE]" not in (recording["response"]["body"] or "")
+    ) and (not choices or not all(choice.raw for choice in choices.values())):
+        result.error = "truncated"
     for index, choice in choices.items():
         if choice.calls:
             result.calls[index] = [
@@ -90,6 +103,8 @@ def _read(result: Expected, choice: _Choice, index: int, raw: dict[str, Any], *,
 
 def _call(choice: _Choice, call: dict[str, Any], position: int, *, whole: bool) -> None:
     function = call.get("function") or {}
+    if "custom" in call:
+        function = {"name": call["custom"].get("name"), "arguments": call["custom"].get("input")}
     if whole:
         key: Any = ("whole", position)
     else:

@@ -172,6 +172,8 @@ def gemini(recording: dict[str, Any]) -> Expected:
         result.finishes[index] = "TOOL_CALLS" if finish == "STOP" and index in calls else finish
     if blocked and not raws:
         result.finishes[0] = "CONTENT_FILTER"
+    elif is_stream(recording) and not raws and result.error is None:
+        result.error = "truncated"
     result.usage = _gemini_usage(usage)
     return result
 
@@ -261,6 +263,8 @@ def bedrock_converse(recording: dict[str, Any]) -> Expected:
 
 def _bedrock_block(result: Expected, calls: list[tuple[str, Any]], block: dict[str, Any]) -> None:
     result.add(result.texts, 0, block.get("text"))
+    for cited in (block.get("citationsContent") or {}).get("content") or []:
+        result.add(result.texts, 0, cited.get("text"))
     thought = (block.get("reasoningContent") or {}).get("reasoningText") or {}
     result.add(result.reasoning, 0, thought.get("text"))
     if "toolUse" in block:
