@@ -92,7 +92,8 @@ def show_decision(console: Console, decision: decision_pb2.Decision) -> None:
     if decision.shadow_plan_first and decision.shadow_plan_first not in decision.plan[:1]:
         console.print(f"the policy in shadow would have chosen {decision.shadow_plan_first}")
     if decision.HasField("cascade"):
-        console.print(Text(_cascade(decision.cascade), style="dim"), soft_wrap=True)
+        ended = f"; it cost {dollars(decision.cost.nanos)} in the end" if decision.HasField("cost") else ""
+        console.print(Text(_cascade(decision.cascade) + ended, style="dim"), soft_wrap=True)
     console.print()
     console.print(_candidates(decision))
     for line in _basis(decision):

@@ -142,7 +142,7 @@ def _cascaded(decision: Decision, cascade: Cascade) -> str:
         candidates[trial.index].name for trial in (cascade.cheap, cascade.second) if trial is not None
     )
     return (
-        f"{asked} is asked first and the answer checked ({cascade.check});"
+        f"{asked} {'is' if cascade.second is None else 'are'} asked first and the answer checked ({cascade.check});"
         f" {candidates[cascade.strong.index].name} answers if that fails: {cascade.reason}."
     )
 
