@@ -19,6 +19,7 @@ from turnpike.router.v1 import decision_pb2
 from turnpike_client import AsyncTurnpike, TurnpikeError
 from turnpike_client.request import Options
 
+OUTPUT_TOKENS = 512  # for a person at a terminal; small models without a cap may repeat themselves until the deadline
 DECISION_TIMEOUT_S = 2.0  # the answer is there already; its explanation may be had later
 
 
@@ -27,7 +28,7 @@ DECISION_TIMEOUT_S = 2.0  # the answer is there already; its explanation may be 
 @click.option("--model", help='"provider/model", an alias, or "auto".')
 @click.option("--system", help="Instructions before the question.")
 @click.option("--strategy", type=click.Choice(["cost", "latency", "capability", "balanced"]))
-@click.option("--max-output-tokens", type=click.IntRange(min=1))
+@click.option("--max-output-tokens", type=click.IntRange(min=1), default=OUTPUT_TOKENS, show_default=True)
 @click.option(
     "--json", "as_json", is_flag=True, help="The whole outcome as one JSON object on standard output."
 )
@@ -40,7 +41,7 @@ def ask(
     model: str | None,
     system: str | None,
     strategy: str | None,
-    max_output_tokens: int | None,
+    max_output_tokens: int,
     as_json: bool,
     address: str | None,
     key: str | None,
