@@ -12,7 +12,8 @@ from pathlib import Path
 
 import uvloop
 
-from tests.chaos.fallback.run import Options, chaos, report
+from tests.chaos.fallback.run import chaos
+from tests.chaos.fallback.verdict import Options, report
 
 
 def main() -> None:

@@ -5,27 +5,26 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from bench.books import Books, Wire, read_books
+from bench.books import read_books
 from bench.deployment import Deployment, deployment
 from bench.scenario.vendors import Simulator, simulator
 from services.chassis.channel import Remote, connect
 from services.chassis.status import RemoteError
 from services.kernel.errors import TurnpikeError
+from tests.chaos.fallback.verdict import ATTEMPTS_MAX, Asked, Options, Outcome, problems_of, recovered
 from tests.chaos.fallback.weather import (
     FORBIDDEN,
     INCAPABLE,
     VENDORS,
     Window,
-    recoveries,
     rules,
     schedule,
 )
@@ -37,10 +36,6 @@ from turnpike.router.v1 import decision_pb2, router_admin_pb2, router_pb2, route
 from turnpike.router.v1.router_admin_pb2_grpc import RouterAdminServiceStub
 
 DEADLINE_S = 20.0
-ATTEMPTS_MAX = 8
-RECOVERY_S_MAX = 10.0
-HARD_SHARE_MIN = 0.5
-"""Of the faults: stalls and truncations, the ones that no status tells."""
 
 CALL_S = 20.0
 FORMATS = (
@@ -51,69 +46,6 @@ FORMATS = (
     ("openai_chat", "openai/v1"),
 )
 PROMPT = "Say what a toll road is, and why one is built. " * 4
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How long, how much, how many."""
-
-    seconds: float = 150.0
-    rate: float = 15.0
-    """Requests a second, half of them streams."""
-    seed: int = 1
-    replicas: int = 2
-    """Of router, providers and budget each."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """A request as its caller saw it."""
-
-    request_id: str
-    streamed: bool
-    at_s: float
-    """Since the load began."""
-    took_s: float = 0.0
-    model: str = ""
-    said: str = ""
-    deltas: int = 0
-    ended: str = ""
-    """`finished`, or the reason of its failure."""
-    message: str = ""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of a run."""
-
-    options: Options
-    asked: list[Asked]
-    books: Books
-    windows: Sequence[Window]
-    spans: Mapping[str, int]
-    """Spans of attempts by trace id."""
-    began_at: float
-    """Unix seconds at which the schedule began."""
-    problems: list[str] = field(default_factory=list)
-    recovered_s: list[float] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        """True if everything is as it must be."""
-        return not self.problems
-
-    def faults(self) -> Counter[str]:
-        """Faults that requests met on the wire, by kind; a slow start is none, for it may still be waited for."""
-        return Counter(call.fault for call in self.books.wire if call.fault != "none")
-
-    def added_s(self) -> list[float]:
-        """What their fallbacks added to requests that were answered after failed attempts, sorted."""
-        found = []
-        for decision in self.books.decisions.values():
-            if len(decision.attempts) > 1 and not decision.attempts[-1].failure:
-                last = decision.attempts[-1].started_at.ToNanoseconds()
-                found.append((last - decision.attempts[0].started_at.ToNanoseconds()) / 1e9)
-        return sorted(found)
 
 
 async def chaos(options: Options, folder: Path) -> Outcome:
@@ -146,8 +78,8 @@ async def chaos(options: Options, folder: Path) -> Outcome:
         outcome = Outcome(options, asked, books, windows, spans, began_at)
         with contextlib.suppress(AssertionError):  # what is missing then is told below
             await until(lambda: _all_traced(outcome), within_s=20.0)
-    outcome.recovered_s = list(_recovered(outcome))
-    outcome.problems = list(_problems(outcome))
+    outcome.recovered_s = list(recovered(outcome))
+    outcome.problems = list(problems_of(outcome))
     return outcome
 
 
@@ -299,105 +231,8 @@ async def _ask(router: Remote, one: Asked) -> None:
     one.took_s = time.monotonic() - begun_s
 
 
-# ---- the verdict ---------------------------------------------------------------------------------------------------
-
-
-def _problems(outcome: Outcome) -> Iterator[str]:
-    books = outcome.books
-    by_request: dict[str, list[Wire]] = {}
-    for call in books.wire:
-        by_request.setdefault(call.request_id, []).append(call)
-    for one in outcome.asked:
-        yield from _of_request(one, by_request.get(one.request_id, []))
-    for decision in books.decisions.values():
-        if len(decision.attempts) > ATTEMPTS_MAX:
-            yield f"{decision.request_id}: {len(decision.attempts)} attempts"
-        if outcome.spans.get(decision.trace_id, 0) != len(decision.attempts):
-            traced = outcome.spans.get(decision.trace_id, 0)
-            yield f"{decision.request_id}: {traced} attempts in its trace, {len(decision.attempts)} in its decision"
-    for call in books.wire:
-        if call.model.partition("/")[0] not in VENDORS:
-            yield f"{call.request_id}: {call.model} was called, which may not be or cannot"
-    yield from books.problems()
-    faults = outcome.faults()
-    hard = faults["stall"] + faults["truncate"]
-    if hard < HARD_SHARE_MIN * sum(faults.values()):
-        yield f"stalls and truncations were {hard} of {sum(faults.values())} faults: another seed is needed"
-    for seconds in outcome.recovered_s:
-        if seconds > RECOVERY_S_MAX:
-            yield f"a vendor that worked again was found after {seconds:.1f} s"
-
-
-def _of_request(one: Asked, calls: Sequence[Wire]) -> Iterator[str]:
-    """A request is served whole by one model, or its stream was cut after its first token and ended typed."""
-    said = [call.answer for call in calls if call.model == one.model]
-    if one.ended == "finished":
-        if one.said not in said:
-            yield f"{one.request_id}: what was said is not what {one.model} answered"
-    elif one.ended == "STREAM_INTERRUPTED" and one.deltas:
-        if not any(answer.startswith(one.said) for answer in said):
-            yield f"{one.request_id}: what came before the end is not what {one.model} said"
-        if not any(call.model == one.model and call.outcome == "broken" for call in calls):
-            yield f"{one.request_id}: it was interrupted, and {one.model} did not break off"
-    else:
-        tried = ", ".join(f"{call.model.partition('/')[0]}: {call.fault}" for call in calls)
-        yield f"{one.request_id} at {one.at_s:.1f} s, {one.took_s:.1f} s: {one.ended}, {one.message} ({tried})"
-
-
-def _recovered(outcome: Outcome) -> Iterator[float]:
-    """Seconds from a vendor's recovery to its first whole answer, where no better one was there to be preferred."""
-    for vendor, from_s, until_s in recoveries(outcome.windows):
-        from_at = outcome.began_at + from_s
-        answers = [
-            call.arrived_at - from_at
-            for call in outcome.books.wire
-            if call.model == f"{vendor}/model" and call.outcome == "done" and call.arrived_at >= from_at
-        ]
-        first_s = min(answers, default=float("inf"))
-        # It may be broken again before anybody had reason to look.
-        if first_s < float("inf") or until_s - from_s > RECOVERY_S_MAX:
-            yield first_s
-
-
 async def _all_traced(outcome: Outcome) -> bool:
     return all(
         outcome.spans.get(decision.trace_id, 0) >= len(decision.attempts)
         for decision in outcome.books.decisions.values()
     )
-
-
-def report(outcome: Outcome) -> str:
-    """The figures, for people."""
-    asked, books, options = outcome.asked, outcome.books, outcome.options
-    ends = Counter(one.ended for one in asked)
-    served = ends["finished"]
-    cut = sum(one.ended == "STREAM_INTERRUPTED" and one.deltas > 0 for one in asked)
-    faults = outcome.faults()
-    hard = faults["stall"] + faults["truncate"]
-    took, added = sorted(one.took_s for one in asked), outcome.added_s()
-    attempts = Counter(len(decision.attempts) for decision in books.decisions.values())
-    lines = [
-        f"{options.seconds:.0f} s, {options.rate:g} requests a second, {options.replicas} replicas each of router, "
-        f"providers and budget, seed {options.seed}",
-        f"requests        {len(asked)}: {served} served, {cut} cut by the vendor after the first token and ended "
-        f"typed, {len(asked) - served - cut} neither",
-        f"faults met      {sum(faults.values())}: {', '.join(f'{n} {kind}' for kind, n in faults.most_common())}; "
-        f"{hard / max(1, sum(faults.values())):.0%} stalls and truncations",
-        f"attempts        {sum(n * count for n, count in attempts.items())}, at most {max(attempts, default=0)} a "
-        f"request; {len(books.wire)} calls on the wire, {sum(outcome.spans.values())} spans, {len(books.holds)} holds",
-        f"took            p50 {_at(took, 0.5):.2f} s, p99 {_at(took, 0.99):.2f} s",
-        f"added by fallback, {len(added)} requests: p50 {_at(added, 0.5):.2f} s, p99 {_at(added, 0.99):.2f} s, "
-        f"at most {_at(added, 1.0):.2f} s",
-        f"recoveries      {len(outcome.recovered_s)}: found after {_at(sorted(outcome.recovered_s), 0.5):.1f} s in "
-        f"the middle, {max(outcome.recovered_s, default=0.0):.1f} s at most",
-        f"spent           ${books.spent_nanos / 1e9:.9f}",
-    ]
-    shown = 30
-    lines += (f"PROBLEM: {problem}" for problem in outcome.problems[:shown])
-    if len(outcome.problems) > shown:
-        lines.append(f"PROBLEM: and {len(outcome.problems) - shown} more")
-    return "\n".join(lines)
-
-
-def _at(values: Sequence[float], share: float) -> float:
-    return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0

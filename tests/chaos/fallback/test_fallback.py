@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.chaos.fallback.run import Options, chaos, report
+from tests.chaos.fallback.run import chaos
+from tests.chaos.fallback.verdict import Options, report
 from tests.chaos.fallback.weather import SOUND, VENDORS, schedule
 from tests.support.conditions import until
 from tests.support.raw_vendor import raw_vendor
