@@ -23,6 +23,7 @@ from services.router.use_cases.cached import Answers, Kept
 from services.router.use_cases.callers import current_caller, left_s
 from services.router.use_cases.embed import Embedding, EmbeddingModels
 from services.router.use_cases.generate import Run
+from services.router.use_cases.holding import DIMENSIONS_MAX
 from services.router.use_cases.repeats import Repeatable, Repeats
 from services.router.use_cases.route import ExactBounds, Subject
 from turnpike.common.v1 import content_pb2
@@ -311,6 +312,5 @@ def _dimensions(metadata: dict[str, str], subject: Subject) -> dict[str, str]:
     return dict(list(dimensions.items())[:DIMENSIONS_MAX])
 
 
-DIMENSIONS_MAX = 16
 DOWN = 3
 """Value of Health.DOWN in a board's arrays."""

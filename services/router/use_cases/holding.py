@@ -127,7 +127,7 @@ class Holding:
             endpoint_id=candidate.endpoint.endpoint_id,
             lease_s=LEASE_S,
             claim=record.decision_id,
-            dimensions=ask.dimensions,
+            dimensions=_dimensions(ask.dimensions, step.purpose),
             keep_free=rules.keep_free(ask.subject.task) if rules.reserved else None,
         )
         self._asking = key
@@ -193,6 +193,7 @@ class Holding:
                 names.GEN_AI_REQUEST_STREAM: self._ask.streamed,
                 names.ENDPOINT_ID: attempt.endpoint_id,
                 names.ATTEMPT: attempt.number,
+                names.ATTEMPT_PURPOSE: attempt.purpose,
             },
             kind=tracing.Kind.CLIENT,
         )
@@ -243,3 +244,14 @@ def tell(span: tracing.Span, record: DecisionRecord) -> None:
                 names.CANDIDATE_RULE: explain.rule_name(decision, int(index)),
             },
         )
+
+
+def _dimensions(asked: dict[str, str], purpose: str) -> dict[str, str]:
+    """What usage is reported by; of all but first attempts also why they were made, unless callers use that name."""
+    if purpose == "first":
+        return asked
+    return {"purpose": purpose, **dict(list(asked.items())[: DIMENSIONS_MAX - 1])}
+
+
+DIMENSIONS_MAX = 16
+"""As the budget service takes."""

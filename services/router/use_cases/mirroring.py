@@ -74,11 +74,7 @@ class Mirrors:
     ) -> None:
         # The copy's attempt is numbered after the answer's own, in a record that shares nothing else with theirs.
         shadow = with_changes(record, decision=decision, attempts=list(record.attempts), caller=payer)
-        paid = with_changes(
-            ask,
-            subject=with_changes(ask.subject, caller=payer),
-            dimensions={**dict(list(ask.dimensions.items())[:15]), "purpose": PURPOSE},
-        )
+        paid = with_changes(ask, subject=with_changes(ask.subject, caller=payer))
         holding = Holding(tools, paid, shadow)
         try:
             attempt = await holding.admit_only(Next(decision.plan[0], purpose=PURPOSE))

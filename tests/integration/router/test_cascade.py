@@ -104,7 +104,9 @@ async def test_two_that_do_not_agree_escalate_and_all_three_are_booked(on: Road,
     assert response.outcome.model == "local/strong"
     kinds = await on.settled(3)
     assert kinds == ["HOLD 1", "COMMIT 1", "HOLD 2", "COMMIT 2", "HOLD 3", "COMMIT 3"]
-    charged = [entry.amount.nanos for entry in await on.ledger()][1::2]
+    commits = (await on.ledger())[1::2]
+    assert [entry.dimensions["purpose"] for entry in commits] == ["cascade", "cascade", "escalation"]
+    charged = [entry.amount.nanos for entry in commits]
     assert response.outcome.cost.nanos == sum(charged)
     assert charged[2] < sum(charged)  # the loss: what the two cheap calls cost beside the direct one
 

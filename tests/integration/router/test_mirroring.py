@@ -90,6 +90,7 @@ async def test_a_copy_is_paid_by_another_key_and_stands_beside_the_answer(
         json.loads(shadow.requests[0].body)["messages"] == json.loads(answering.requests[0].body)["messages"]
     )
     await on.settled(2)
+    assert [entry.dimensions.get("purpose", "") for entry in await on.ledger()][-1] == "mirror"
     keys = {
         entry.key.attempt: entry.principal.key_id for entry in await on.ledger() if entry.principal.key_id
     }
