@@ -10,6 +10,7 @@ from services.kernel.pricing import (
     ModelPrice,
     PriceTier,
     Usage,
+    WorstCases,
     charge_nanos,
     discounted,
     divide_half_even,
@@ -81,6 +82,19 @@ def test_no_usage_within_the_extent_is_charged_more_than_the_worst_case(
     charged = charge_nanos(price, usage)
     assert charged is not None
     assert charged <= worst_case_nanos(price, extent)
+
+
+@given(prices(), st.lists(st.tuples(counts, counts), min_size=1, max_size=5), st.booleans(), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_worst_cases_at_one_price_are_those_of_each_extent(
+    price: ModelPrice, sizes: list[tuple[int, int]], cache_writes: bool, image_input: bool
+) -> None:
+    def extent(bound: int, cap: int) -> Extent:
+        return Extent(bound, cap, choices=2, cache_writes=cache_writes, image_input=image_input)
+
+    worst_cases = WorstCases(price, extent(0, 0))
+    for bound, cap in sizes:
+        assert worst_cases.nanos(bound, 2 * cap) == worst_case_nanos(price, extent(bound, cap))
 
 
 @given(prices(), usages(), st.integers(0, 1_000_000))

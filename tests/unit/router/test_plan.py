@@ -10,7 +10,7 @@ from services.router.domain.constraints import Headroom
 from services.router.domain.features import Features, Priority, Strategy, Wishes
 from services.router.domain.plan import Decision, decide
 from services.router.domain.policy import ComplianceRules, Rules, Share
-from tests.support.boards import BASIC, board, model, price, question
+from tests.support.boards import BASIC, board, model, price, question, replace
 
 SMALL = model("v/small", quality_priors={"general": 0.55}, groups=frozenset({"small"}))
 LARGE = model("v/large", quality_priors={"general": 0.9})
@@ -82,6 +82,26 @@ def test_what_a_model_lacks_drops_it(features: dict[str, object], rule: str) -> 
     assert decision.plan == ()
     assert set(dropped(decision).values()) == {rule}
     assert explain.finding(decision, 0)
+
+
+def test_what_is_remembered_of_one_kind_of_request_says_nothing_of_another() -> None:
+    able = model("v/able", capabilities=BASIC | Capability.TOOLS, images_max=2)
+    on = board(able, SMALL)
+    kinds = (
+        Features(400, 100),
+        Features(400, 100, needs=Capability.TOOLS),
+        Features(400, 100, images=3),
+        Features(400, 100, vendor_files_of="w"),
+        Features(200_000, 100),
+        Features(400, 100, output_cap_asked=20_000),
+    )
+    shared = question(on).standing
+    for _ in range(2):
+        for asked in kinds:
+            apart = decide(question(on, features=asked))
+            remembered = decide(replace(apart.question, standing=shared))
+            assert dropped(remembered) == dropped(apart)
+            assert remembered.plan == apart.plan
 
 
 def test_a_refused_parameter_drops_it_unless_it_may_be_left_out() -> None:
