@@ -7,10 +7,10 @@ verdict.
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import replace as with_changes
 
 import structlog
-from prometheus_client import Counter
 
 from services.kernel.errors import TurnpikeError
 from services.router.domain.access import Caller
@@ -35,8 +35,6 @@ UNDER_WAY_MAX = 64
 MIRROR_S_MAX = 120.0
 """Longest that a copy may take."""
 
-NOT_MIRRORED = Counter("turnpike_router_mirrors_skipped", "Copies that were not made, by why.", ["reason"])
-
 log = structlog.get_logger()
 
 
@@ -49,6 +47,8 @@ class Mirrors:
         self._payers_of = -1
         """Revision of the directory that `_payers` were looked up in."""
         self._under_way = 0
+        self.skipped: Counter[str] = Counter()
+        """Copies that were not made, by why."""
 
     @property
     def under_way(self) -> int:
@@ -63,7 +63,7 @@ class Mirrors:
             return False
         payer = self._payer(rules.key_id, ask.caller.organisation_id)
         if payer is None or self._under_way >= UNDER_WAY_MAX:
-            NOT_MIRRORED.labels("no such key" if payer is None else "too many").inc()
+            self.skipped["no such key" if payer is None else "too many"] += 1
             return False
         self._under_way += 1
         tools.settlements.go_on(self._copied(tools, ask, record, decision, payer))
@@ -81,7 +81,7 @@ class Mirrors:
             record.mirror = attempt.record
             await self._answered(tools, paid, holding, attempt, decision)
         except TurnpikeError as error:
-            NOT_MIRRORED.labels(error.reason).inc()
+            self.skipped[error.reason] += 1
             log.info("not mirrored", request_id=ask.request_id, reason=error.reason)
         finally:
             self._under_way -= 1
