@@ -90,8 +90,10 @@ WHERE tree_no = $1 AND counters.budget_id = rolling.budget_id AND start_us >= ro
   AND NOT open > 0 AND end_us <= $2;
 
 -- name: counters_by_no
--- Counters by their numbers.
-SELECT no, budget_id, unit, start_us, end_us, lim, held, spent, overage, unconfirmed, open, alerted FROM counters
+-- Counters by their numbers, and the tree's epoch.
+SELECT no, budget_id, unit, start_us, end_us, lim, held, spent, overage, unconfirmed, open, alerted,
+       (SELECT epoch FROM trees WHERE trees.tree_no = counters.tree_no) AS epoch
+FROM counters
 WHERE tree_no = $1 AND no = ANY($2::integer[]);
 
 -- name: checkpoint_of
@@ -131,8 +133,8 @@ DELETE FROM lease_renewals
 WHERE tree_no = $1 AND hold_sequence <= $2 AND hold_sequence <> ALL($3::bigint[]);
 
 -- name: entries_of_attempts
--- All entries of some attempts, in order.
-SELECT entry.sequence, entry.body
+-- All entries of some attempts, in order, and the tree's epoch: who reads for an older one owns it no more.
+SELECT entry.sequence, entry.body, (SELECT epoch FROM trees WHERE tree_no = $1) AS epoch
 FROM unnest($2::text[], $3::integer[]) AS wanted (request_id, attempt)
 JOIN ledger_entries AS entry
   ON entry.tree_no = $1 AND entry.request_id = wanted.request_id AND entry.attempt = wanted.attempt

@@ -280,6 +280,7 @@ class TreeOwner:
                 outcomes = self._decide(claimed.tree, parcels, faults, begun=self._sent)
             except (Doubtful, StoreDown):
                 self._forget()
+                faults.clear()
                 continue
             self._failpoints.reached(BEFORE_WRITE)
             sent_before = self._sent
@@ -288,6 +289,7 @@ class TreeOwner:
             except Fenced:
                 claimed.tree.take_back()
                 self._sent = sent_before
+                faults.clear()  # found in a tree that was not up to date
                 if not await self._catch_up(claimed):
                     self._forget()
                 continue

@@ -35,6 +35,8 @@ class PostgresServer:
         self._server = LocalPostgres(folder, port=ports.any_free(), durable=durable, settings=SETTINGS)
         self._stack = contextlib.ExitStack()
         self.process: subprocess.Popen[bytes] | None = None
+        self.ready_at = 0.0
+        """When it last began to take connections, by the monotonic clock."""
 
     @property
     def dsn(self) -> str:
@@ -48,6 +50,7 @@ class PostgresServer:
             if time.monotonic() > deadline:
                 raise RuntimeError("Postgres did not come up")
             time.sleep(0.01)
+        self.ready_at = time.monotonic()
 
     def kill(self) -> None:
         """kill -9 of the server and all its backends."""

@@ -74,6 +74,8 @@ class Outcome:
     events: Counter[str] = field(default_factory=Counter)
     counted: int = 0
     gaps_s: list[float] = field(default_factory=list)
+    after_postgres_s: list[float] = field(default_factory=list)
+    """What of a gap was left once a killed Postgres took connections again: the service's own part."""
     seconds: float = 0.0
     enough: bool = True
 
@@ -207,6 +209,8 @@ async def _disasters(arena: Arena, options: Options, outcome: Outcome, redis_url
         gap = await _recovered(arena, happened_at)
         if kind in DISRUPTIVE:
             outcome.gaps_s.append(gap)
+        if kind == "postgres killed":
+            outcome.after_postgres_s.append(max(0.0, happened_at + gap - arena.postgres.ready_at))
         if gap > GAP_S_P99_MAX:
             print(f"{kind} at {happened_at:.2f}: {gap:.2f} s until answered again", flush=True)
         for replica in arena.replicas:
@@ -328,6 +332,9 @@ def report(outcome: Outcome) -> str:
         f"unconfirmed charges in the end: {verdict.unconfirmed}",
         f"gaps until answered again ({len(outcome.gaps_s)}): p50 {outcome.gap_p50:.2f} s, p99 {outcome.gap_p99:.2f} s,"
         f" max {max(outcome.gaps_s, default=0.0):.2f} s",
+        f"of these after Postgres was back ({len(outcome.after_postgres_s)}):"
+        f" p50 {_percentile(outcome.after_postgres_s, 0.5):.2f} s,"
+        f" max {max(outcome.after_postgres_s, default=0.0):.2f} s",
         "PASSED" if outcome.passed else "FAILED",
     ]
     lines += [f"  lost: {each}" for each in verdict.lost[:5]]

@@ -324,21 +324,27 @@ class Owner:
         self.revision = store.revision
         return True
 
-    def look_up(self, asks: list[Any]) -> None:
-        """Brings what the ledger alone knows into memory."""
+    def look_up(self, asks: list[Any]) -> bool:
+        """Brings what the ledger alone knows into memory. False: another owns the tree, and nothing may be mixed."""
         tree = self.tree
         assert tree is not None
         keys = {
             key for ask in asks for key in _keys(ask) if key not in tree.holds and key not in tree.settled
         }
+        mine = self.epoch == self.store.epoch
         for key in sorted(keys):
+            if key in self.store.by_attempt and not mine:
+                return False
             holds = recovery.holds_in(self.store.by_attempt.get(key, ()))
             missing = recovery.missing_counters(tree, holds.values())
             recovery.know_counters(tree, [_counter(self.store.rows[no]) for no in missing])
             recovery.adopt(tree, [hold for hold in holds.values() if hold.receipt is not None], {})
         for held in [tree.settled[key] for ask in asks for key in _keys(ask) if key in tree.settled]:
             gone = [no for _, numbers in held.legs_numbers for no in numbers if no not in tree.counters]
+            if gone and not mine:
+                return False
             recovery.know_counters(tree, [_counter(self.store.rows[no]) for no in gone])
+        return True
 
 
 def _keys(ask: Any) -> list[tuple[str, int]]:
@@ -521,7 +527,10 @@ class Simulation:
         for _ in range(4):
             tree = owner.tree
             assert tree is not None
-            owner.look_up(asks)
+            if not owner.look_up(asks):
+                owner.tree = None
+                self.tally["stepped down at a look-up"] += 1
+                return
             tree.begin(self.now_us)
             deciding.expire(tree)
             answers: list[Any] = []

@@ -131,7 +131,7 @@ def other_content_is_taken_for_the_same(patch: pytest.MonkeyPatch) -> dict[str, 
 
 @fault
 def used_ids_are_neither_looked_up_nor_unique(patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    patch.setattr(Owner, "look_up", lambda self, asks: None)
+    patch.setattr(Owner, "look_up", lambda self, asks: True)
     patch.setattr(recovery, "holds_in", lambda entries: {})
     return {"unique": False}
 

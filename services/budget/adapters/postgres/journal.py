@@ -28,7 +28,7 @@ from services.budget.domain.recovery import (
 )
 from services.budget.domain.tree import Counter, Draft, Tree, from_us, to_us
 from services.budget.domain.windows import rolling_since
-from services.budget.ports import Claimed, ConfigStore, Fenced, Owned, Refused
+from services.budget.ports import Claimed, ConfigStore, Doubtful, Fenced, Owned, Refused
 
 SECRET_BYTES = 32
 """Of the key that signs a tree's leases."""
@@ -237,7 +237,10 @@ class PostgresJournal:
     # ---- looking up --------------------------------------------------------------------------------------------------
 
     async def look_up(self, claimed: Claimed, attempts: Sequence[AttemptId]) -> None:
-        """Brings what the ledger says of these attempts into memory, as far as it is no longer there."""
+        """Brings what the ledger says of these attempts into memory, as far as it is no longer there.
+
+        Raises Doubtful if another owns the tree meanwhile: what he wrote must not be mixed with what was known before.
+        """
         tree = claimed.tree
         async with self._connections.use() as connection:
             rows = await connection.fetch(
@@ -246,18 +249,26 @@ class PostgresJournal:
                 [request_id for request_id, _ in attempts],
                 [attempt for _, attempt in attempts],
             )
+            _still_owned(claimed, rows)
             holds = holds_in(row["body"] for row in rows)
             missing = missing_counters(tree, holds.values())
             if missing:
                 found = await connection.fetch(statements()["counters_by_no"], claimed.tree_no, list(missing))
+                _still_owned(claimed, found)
                 know_counters(tree, map(_counter, found))
         adopt(tree, [hold for hold in holds.values() if hold.receipt is not None], {})
 
     async def look_up_counters(self, claimed: Claimed, numbers: Sequence[int]) -> None:
-        """Brings counters of windows that are over into memory, for a correction."""
+        """Brings counters of windows that are over into memory, for a correction. Raises Doubtful as above."""
         async with self._connections.use() as connection:
             rows = await connection.fetch(statements()["counters_by_no"], claimed.tree_no, numbers)
+            _still_owned(claimed, rows)
         know_counters(claimed.tree, map(_counter, rows))
+
+
+def _still_owned(claimed: Claimed, rows: Sequence[Any]) -> None:
+    if rows and rows[0]["epoch"] != claimed.epoch:
+        raise Doubtful("another owns the tree by now")
 
 
 def _counter(row: Any) -> Counter:
