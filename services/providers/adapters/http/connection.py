@@ -4,6 +4,7 @@ It knows nothing of vendors and waits for nothing but bytes: times are the busin
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, cast
 
@@ -17,6 +18,9 @@ JOINED_BYTES_MAX: Final = 1 << 16
 """A body up to this leaves with its head in one write; a larger one is not copied for that."""
 SURPLUS_BYTES_MAX: Final = 1 << 14
 """After a stream's last event only the end of the HTTP body should follow; whoever sends more loses the connection."""
+
+
+_TIMEOUT: Final = re.compile(r"\btimeout=(\d{1,9})\b", re.IGNORECASE)
 
 
 class Origin(NamedTuple):
@@ -57,14 +61,15 @@ class Connection(asyncio.Protocol):
         "_untidy",
         "_waiter",
         "ended",
-        "idle_since",
+        "idle_until",
         "origin",
         "status",
     )
 
     def __init__(self, origin: Origin, gone: Callable[["Connection"], None]) -> None:
         self.origin = origin
-        self.idle_since = 0.0
+        self.idle_until = 0.0
+        """While it is idle: when it is closed, by the loop's clock."""
         self.status = 0
         """Of the answer under way; 0 until its head has come."""
         self.ended = True
@@ -114,6 +119,12 @@ class Connection(asyncio.Protocol):
             and self._transport is not None
             and not self._transport.get_write_buffer_size()  # answered before it had heard all
         )
+
+    @property
+    def kept_s(self) -> float | None:
+        """How long the other side keeps it, by its last answer. None: it did not say."""
+        told = _TIMEOUT.search(self._headers.get("keep-alive", ""))
+        return float(told[1]) if told else None
 
     def ask(self, head: bytes, body: bytes) -> None:
         """Sends a request; never waits. What cannot leave at once is kept until it can."""

@@ -17,6 +17,8 @@ KEEP_ALIVE_S: Final = {True: 15.0, False: 4.0}
 """Idle connections, with TLS and without, are kept shorter than the other side keeps them, so that a request is not
 sent into a closing one: it would be charged in full. Vendors keep them for a minute or more; servers of one's own,
 which speak http, often for five seconds (uvicorn, so vLLM)."""
+MARGIN_S: Final = 1.0
+"""Kept shorter by this than the other side says in its header keep-alive."""
 SWEEP_EVERY_S: Final = 1.0
 END_S_MAX: Final = 1.0
 """How long the end of an answer may take after all that was wanted of it; else its connection is closed."""
@@ -56,11 +58,13 @@ class Pool:
     def idle(self, origin: Origin) -> Connection | None:
         """An open connection that nobody uses, the latest used first; None if there is none."""
         kept = self._idle.get(origin)
-        while kept:
-            connection = kept.pop()
-            if connection.usable:
-                return connection
-            connection.abort()
+        if kept:
+            now = asyncio.get_running_loop().time()
+            while kept:
+                connection = kept.pop()
+                if connection.usable and now < connection.idle_until:
+                    return connection
+                connection.abort()
         return None
 
     async def open(self, origin: Origin, timeout_s: float) -> Connection:
@@ -76,11 +80,14 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Keeps it for the next request if it can be used again, else closes it."""
-        if not connection.reusable:
+        kept_s, told_s = KEEP_ALIVE_S[connection.origin.tls], connection.kept_s
+        if told_s is not None:
+            kept_s = min(kept_s, told_s - MARGIN_S)
+        if kept_s <= 0 or not connection.reusable:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_until = loop.time() + kept_s
         self._idle.setdefault(connection.origin, deque()).append(connection)
         if self._sweep is None:
             self._sweep = loop.call_later(SWEEP_EVERY_S, self._close_old_ones)
@@ -160,9 +167,15 @@ class Pool:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for origin, kept in list(self._idle.items()):
-            while kept and (not kept[0].usable or now - kept[0].idle_since > KEEP_ALIVE_S[origin.tls]):
-                kept.popleft().abort()
-            if not kept:
+            going_on: deque[Connection] = deque()
+            for connection in kept:
+                if connection.usable and now < connection.idle_until:
+                    going_on.append(connection)
+                else:
+                    connection.abort()
+            if going_on:
+                self._idle[origin] = going_on
+            else:
                 del self._idle[origin]
         self._sweep = loop.call_later(SWEEP_EVERY_S, self._close_old_ones) if self._idle else None
 

@@ -450,6 +450,15 @@ async def test_idle_connections_are_closed_after_their_time(monkeypatch: pytest.
         assert not http._pool._idle
 
 
+@pytest.mark.parametrize(("header", "connections"), [("timeout=60, max=100", 1), ("timeout=1", 2)])
+async def test_what_the_vendor_says_of_idle_connections_counts(header: str, connections: int) -> None:
+    told = WHOLE.replace(b"\r\n", f"\r\nkeep-alive: {header}\r\n".encode(), 1)
+    async with vendor_and_client(saying(told)) as (vendor, http):
+        for _ in range(2):
+            await ask(vendor, http)
+    assert vendor.connections == connections
+
+
 async def test_connections_are_bounded_and_idle_ones_give_way() -> None:
     async with vendor_and_client(saying(WHOLE)) as (vendor, http), raw_vendor(saying(WHOLE)) as other:
         http._pool = Pool(http._pool._certificates, connections_max=2)
