@@ -45,7 +45,9 @@ class OpenAIChat:
 
     def build_embed(self, vendor_model: str, texts: Sequence[str], dimensions: int | None) -> HttpRequest:
         """The request for vectors."""
-        return HttpRequest(self.embeddings_path, encode(embed_body(vendor_model, texts, dimensions)))
+        return HttpRequest(
+            self.embeddings_path, encode(embed_body(vendor_model, texts, dimensions, self.dialect))
+        )
 
     def parse_embed(self, headers: Headers, body: bytes) -> Vectors:
         """The vectors in `body`."""

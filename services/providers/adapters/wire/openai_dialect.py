@@ -70,6 +70,10 @@ class Dialect:
     """Takes Anthropic's cache markers on text parts (OpenRouter)."""
     refusal_back: bool = False
     """Takes `refusal` in assistant turns; elsewhere a refusal is sent as plain text."""
+    vector_length: str = "dimensions"
+    """Name of the length of vectors."""
+    encoding_format: bool = True
+    """Takes `encoding_format`, and is asked for numbers; else it sends numbers unasked (Voyage)."""
     reasoning_apart: bool = False
     """Completion tokens leave reasoning out (xAI)."""
     cost_nanos: Callable[[Mapping[str, Any]], int | None] = field(default=lambda _usage: None)

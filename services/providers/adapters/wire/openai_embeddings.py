@@ -16,11 +16,15 @@ from services.providers.ports import Headers, Vectors
 from turnpike.common.v1 import content_pb2
 
 
-def embed_body(vendor_model: str, texts: Sequence[str], dimensions: int | None) -> dict[str, Any]:
+def embed_body(
+    vendor_model: str, texts: Sequence[str], dimensions: int | None, dialect: Dialect
+) -> dict[str, Any]:
     """The request's JSON."""
-    body: dict[str, Any] = {"model": vendor_model, "input": list(texts), "encoding_format": "float"}
+    body: dict[str, Any] = {"model": vendor_model, "input": list(texts)}
+    if dialect.encoding_format:
+        body["encoding_format"] = "float"
     if dimensions is not None:
-        body["dimensions"] = dimensions
+        body[dialect.vector_length] = dimensions
     return body
 
 
@@ -41,10 +45,13 @@ def vectors(headers: Headers, body: bytes, dialect: Dialect) -> Vectors:
             )
         )
     embeddings.sort(key=lambda embedding: embedding.index)
+    usage = obj(said.get("usage"))
+    if "prompt_tokens" not in usage and "total_tokens" in usage:  # Voyage: all there is, is input
+        usage = {**usage, "prompt_tokens": usage["total_tokens"]}
     return Vectors(
         embeddings=embeddings,
-        usage=chat_usage(said.get("usage"), dialect),
-        vendor_cost_nanos=dialect.cost_nanos(obj(said.get("usage"))),
+        usage=chat_usage(usage, dialect),
+        vendor_cost_nanos=dialect.cost_nanos(usage),
         vendor_request_id=request_id_of(headers),
     )
 

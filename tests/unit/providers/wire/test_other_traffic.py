@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.providers.adapters.registry import format_of
+from services.providers.adapters.wire.openai_chat import OpenAIChat
 from services.providers.domain.failure import AttemptError
 from services.providers.ports import Answer
 from turnpike.common.v1 import content_pb2, error_pb2
@@ -511,3 +512,15 @@ def test_ollama_may_leave_a_count_out() -> None:
     assert answer.usage is not None
     assert not answer.usage.HasField("input_tokens")
     assert answer.choices[0].finish_reason == content_pb2.FINISH_REASON_LENGTH
+
+
+def test_voyages_vectors_and_their_one_figure() -> None:
+    speaks = format_of("voyage", "openai_chat")
+    assert isinstance(speaks, OpenAIChat)
+    asked = json.loads(speaks.build_embed("voyage-3.5", ["one", "two"], 256).body)
+    assert asked == {"model": "voyage-3.5", "input": ["one", "two"], "output_dimension": 256}
+    data = [{"object": "embedding", "embedding": [0.5, 1], "index": index} for index in (1, 0)]
+    made = speaks.parse_embed({}, json.dumps({"data": data, "usage": {"total_tokens": 4}}).encode())
+    assert [embedding.index for embedding in made.embeddings] == [0, 1]
+    assert made.usage is not None
+    assert (made.usage.input_tokens, made.usage.output_tokens) == (4, 0)
