@@ -36,8 +36,11 @@ WRITE_PATIENCE_S = 30.0
 """What was sent may still become true, so it is waited for, long after its callers were told that nobody knows."""
 CLAIM_PATIENCE_S = 60.0
 """A tree with a hundred thousand budgets on a busy machine; whoever waits for it is told long before."""
-READING_MAY_TAKE_LONG = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
-"""It locks nothing, and between two statements a large tree is built."""
+READING_A_TREE = (
+    "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL plan_cache_mode = force_custom_plan"
+)
+"""It locks nothing, and between two statements a large tree is built. Its statements are planned for the sequences they
+are given: a plan for any sequence expects a third of the ledger, and may read all of it for the last few entries."""
 RECENT_ENTRIES = 2_000
 """What a new owner remembers of attempts that are settled."""
 NO_ROLE = 65535
@@ -85,7 +88,7 @@ class PostgresJournal:
                     return await self._plant(connection, organisation_id)
                 return Owned(owner["owner_address"] if owner["alive"] else "")
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                await connection.execute(READING_MAY_TAKE_LONG)
+                await connection.execute(READING_A_TREE)
                 state = await connection.fetchrow(statements()["tree_state"], row["tree_no"])
                 revision = state["config_revision"]
                 config = await self._configs.load_tree(connection, organisation_id, revision)
