@@ -4,8 +4,8 @@ import asyncio
 import gzip
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,24 +164,50 @@ async def test_a_refused_connection_costs_nothing(tmp_path: Path) -> None:
     )
 
 
-async def test_a_connection_that_is_never_accepted_times_out_by_its_own_phase(tmp_path: Path) -> None:
-    with socket.socket() as full:
+@contextmanager
+def never_accepting() -> Iterator[str]:
+    """A base URL where connections are asked for and never made."""
+    with socket.socket() as full, ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         address = full.getsockname()
-        waiting = [socket.socket() for _ in range(4)]
-        for client in waiting:  # fill the backlog: further connections are dropped by the kernel
+        for _ in range(4):  # fill the backlog: further connections are dropped by the kernel
+            client = waiting.enter_context(socket.socket())
             client.setblocking(False)
             client.connect_ex(address)
-        async with providers(tmp_path, [endpoint(f"http://{address[0]}:{address[1]}")]) as running:
+        yield f"http://{address[0]}:{address[1]}"
+
+
+async def test_a_connection_that_is_never_accepted_times_out_by_its_own_phase(tmp_path: Path) -> None:
+    with never_accepting() as url:
+        async with providers(tmp_path, [endpoint(url)]) as running:
             failed = await fail(running, stream=True, connect_timeout=millis(200))
-        for client in waiting:
-            client.close()
     assert (failed.reason, failed.phase, failed.charge) == (
         Reason.ERROR_REASON_VENDOR_TIMEOUT,
         "connect",
         NOTHING,
     )
+
+
+@pytest.mark.parametrize("way", ["deadline", "cancel"])
+async def test_what_ends_while_its_connection_is_made_costs_nothing(way: str, tmp_path: Path) -> None:
+    operation = pb.DispatchOperation(operation_id=1, start=attempt(stream=True))
+    operation.timeout.nanos = 400_000_000 if way == "deadline" else 0
+    operation.timeout.seconds = 0 if way == "deadline" else 20
+    with never_accepting() as url:
+        async with providers(tmp_path, [endpoint(url)]) as running:
+            call: Any = running.stub.Dispatch(metadata=running.remote.metadata())
+            await call.write(pb.DispatchRequest(operations=[operation]))
+            failed = None
+            while failed is None:
+                for event in (await call.read()).events:
+                    if event.WhichOneof("event") == "failed":
+                        failed = event.failed
+                    elif way == "cancel":
+                        stop = pb.DispatchOperation(operation_id=1, cancel=pb.CancelAttempt())
+                        await call.write(pb.DispatchRequest(operations=[stop]))
+            call.cancel()
+    assert failed.charge == NOTHING
 
 
 async def test_the_callers_deadline_ends_a_stream_with_what_it_took(tmp_path: Path) -> None:
