@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from prometheus_client import REGISTRY
 
@@ -26,7 +25,6 @@ from tests.support.providers import (
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from turnpike.common.v1 import content_pb2, error_pb2
 from turnpike.providers.v1 import providers_pb2 as pb
-from turnpike.providers.v1 import providers_pb2_grpc
 
 
 async def speak(request: Request, connection: Connection) -> None:
@@ -378,51 +376,3 @@ async def test_attempts_are_counted_by_how_they_ended(tmp_path: Path) -> None:
             lost = pb.GenerateRequest(attempt=attempt(model="local/nobody"))
             await running.remote.unary(running.stub.Generate, lost, timeout_s=5)
     assert (counted("ok"), counted("vendor_unreachable")) == (before[0] + 1, before[1] + 1)
-
-
-async def test_a_model_that_takes_one_text_at_a_time_is_asked_once_a_text(tmp_path: Path) -> None:
-    async def titan(request: Request, connection: Connection) -> None:
-        text = json.loads(request.body)["inputText"]
-        if text == "poison":
-            await connection.answer(b'{"message":"Malformed input request"}', 400)
-        else:
-            said = {"embedding": [float(len(text))], "inputTextTokenCount": len(text)}
-            await connection.answer(json.dumps(said).encode())
-
-    model = endpoint("", wire_format="bedrock_converse", vendor_model="amazon.titan-embed-text-v2:0")
-    async with (
-        raw_vendor(titan) as vendor,
-        providers(tmp_path, [{**model, "base_url": vendor.base_url}]) as running,
-    ):
-        asked = pb.EmbedRequest(model=MODEL, texts=["x" * size for size in range(1, 21)])
-        made = await running.remote.unary(running.stub.Embed, asked, timeout_s=10)
-        assert len(vendor.requests) == 20
-        with pytest.raises(RemoteError) as caught:
-            asked = pb.EmbedRequest(model=MODEL, texts=["xx", "poison", "xxx"])
-            await running.remote.unary(running.stub.Embed, asked, timeout_s=10)
-    assert [(one.index, *one.values) for one in made.embeddings] == [(i, float(i + 1)) for i in range(20)]
-    assert made.usage.input_tokens == sum(range(1, 21))
-    failed = caught.value.detail(pb.AttemptFailed)
-    assert failed is not None
-    assert (failed.charge, failed.usage.input_tokens) == (pb.CHARGE_RULE_USAGE, 5)
-
-
-async def test_twenty_megabytes_of_text_are_refused_by_the_transport_or_taken_whole(tmp_path: Path) -> None:
-    text = "all work and no play " * 1_000_000  # 21 MB, above the 16 MiB that a message may have by default
-    asked = pb.GenerateRequest(attempt=attempt(text))
-    wide = [("grpc.max_send_message_length", -1)]
-    for allowed, outcome in ((None, grpc.StatusCode.RESOURCE_EXHAUSTED), (64 << 20, grpc.StatusCode.OK)):
-        settings = {} if allowed is None else {"message_bytes_max": allowed}
-        async with (
-            raw_vendor(speak) as vendor,
-            providers(tmp_path, [endpoint(vendor.base_url)], **settings) as running,
-            grpc.aio.insecure_channel(str(running.running.address), options=wide) as channel,
-        ):
-            stub: Any = providers_pb2_grpc.ProviderServiceStub(channel)
-            call = stub.Generate(asked, metadata=running.remote.metadata(), timeout=60)
-            assert await call.code() == outcome
-            if outcome == grpc.StatusCode.OK:
-                [request] = vendor.requests
-                assert json.loads(request.body)["messages"][0]["content"] == text
-            else:
-                assert not vendor.requests
