@@ -235,6 +235,10 @@ class Observations(Protocol):
         """An attempt is about to begin. False: the endpoint is being probed, others should wait for what that finds."""
         ...
 
+    def probing(self, endpoint_id: str) -> bool:
+        """True if the endpoint is being tried after failures, one request at a time."""
+        ...
+
     def rest_s(self, endpoint_id: str) -> float:
         """Seconds until it makes sense to try the endpoint; 0: now."""
         ...

@@ -23,7 +23,7 @@ DEGRADED_ABOVE: Final = 0.2
 WEIGHT_OF_LATEST: Final = 0.1
 """Of the latest call in the share of failures: it remembers about the last twenty calls."""
 REST_S_MIN: Final = 2.0
-REST_S_MAX: Final = 8.0
+REST_S_MAX: Final = 5.0
 """A rest doubles from MIN to MAX with each probe that fails: a restart is noticed in seconds, a dead host is cheap."""
 ASKED_REST_S_MAX: Final = 600.0
 """A vendor's hint is believed up to this; then one call tries again."""

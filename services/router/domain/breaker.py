@@ -17,9 +17,9 @@ SAMPLES_TO_OPEN = 10.0
 """Or: half of at least so many recent attempts."""
 
 REST_S_FIRST = 2.0
-REST_S_MAX = 8.0
+REST_S_MAX = 5.0
 """The rest doubles from the first to the longest while probes fail. Short, so that recovery is found in seconds: a dead
-endpoint costs one request in eight seconds a fallback, and one that is well and left alone costs them all."""
+endpoint costs one request in five seconds a fallback, and one that is well and left alone costs them all."""
 
 SUCCESSES_TO_CLOSE = 2
 

@@ -96,6 +96,9 @@ FIRST_TOKEN_S_MAX = 60.0
 FIRST_TOKEN_PATIENCE = 6.0
 """A model may take so many times its usual time to the first token before another one is asked."""
 
+PROBE_PATIENCE = 2.0
+"""The same for one that is being tried after failures: while it is silent nobody else finds out whether it is back."""
+
 IDLE_S = 30.0
 """Silence between tokens that counts as a stall; reasoning models that think aloud stay well below it."""
 
@@ -114,14 +117,15 @@ class Patience:
     """From the connection on."""
 
 
-def patience(left_s: float, expected_s: float, *, others: int) -> Patience:
+def patience(left_s: float, expected_s: float, *, others: int, probing: bool = False) -> Patience:
     """As long as there is; or less, where `others` could step in: each must find its share of the deadline left.
 
     `expected_s`: the usual time to the first token.
     """
     if others <= 0:
         return Patience(None, left_s)
-    whole_s = min(max(FIRST_TOKEN_PATIENCE * expected_s, FIRST_TOKEN_S_MIN), FIRST_TOKEN_S_MAX)
+    times = PROBE_PATIENCE if probing else FIRST_TOKEN_PATIENCE
+    whole_s = min(max(times * expected_s, FIRST_TOKEN_S_MIN), FIRST_TOKEN_S_MAX)
     whole_s = min(whole_s, left_s / (others + 1))
     connect_s = min(whole_s * CONNECT_SHARE, CONNECT_S_MAX)
     return Patience(connect_s, whole_s - connect_s)

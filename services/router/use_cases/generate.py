@@ -210,7 +210,8 @@ class Run:
         others = min(untried, decision.question.rules.attempts_max - len(record.attempts))
         # Without a stream the first byte comes when the answer is complete.
         expected_s = decision.question.weather.ttft_s if ask.streamed else decision.duration_s
-        patience = fallback.patience(left_s, float(expected_s[planned.index]), others=others)
+        probing = self._tools.observations.probing(attempt.record.endpoint_id)
+        patience = fallback.patience(left_s, float(expected_s[planned.index]), others=others, probing=probing)
         return Dispatch(
             key=attempt.key,
             caller=ask.caller,

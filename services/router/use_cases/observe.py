@@ -106,6 +106,11 @@ class Observer:
         endpoint.breaker = breaker.begun(now_s) if admitted else breaker
         return admitted
 
+    def probing(self, endpoint_id: str) -> bool:
+        """True if the endpoint is being tried after failures, one request at a time."""
+        state = self._endpoint(endpoint_id).breaker.at(self._clock.monotonic_s()).state
+        return state is BreakerState.HALF_OPEN
+
     def rest_s(self, endpoint_id: str) -> float:
         """Seconds until it makes sense to try the endpoint; 0: now."""
         endpoint = self._endpoint(endpoint_id)

@@ -52,7 +52,7 @@ def test_a_failed_probe_doubles_the_rest_up_to_a_bound() -> None:
         now_s += breaker.rest_s
         breaker = broken(breaker.at(now_s), now_s, 1)
         assert breaker.state is BreakerState.OPEN
-    assert rests[:3] == [REST_S_FIRST, 2 * REST_S_FIRST, 4 * REST_S_FIRST]
+    assert rests[:3] == [REST_S_FIRST, 2 * REST_S_FIRST, min(4 * REST_S_FIRST, REST_S_MAX)]
     assert breaker.rest_s == REST_S_MAX
 
 

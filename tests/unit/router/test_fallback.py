@@ -75,6 +75,8 @@ def test_a_stall_leaves_time_for_the_others() -> None:
     assert (shared.connect_s or 0) + shared.first_token_s == 5.0
     among_four = patience(12.0, 1.0, others=3)
     assert (among_four.connect_s or 0) + among_four.first_token_s == 3.0
+    probe, usual = (patience(100.0, 4.0, others=1, probing=probing) for probing in (True, False))
+    assert probe.first_token_s < usual.first_token_s / 2
     assert patience(1000.0, 100.0, others=1).first_token_s <= 60.0
 
 
