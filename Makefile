@@ -52,8 +52,9 @@ baseline: $(INSTALLED)  ## Take the protos as they are as the baseline of frozen
 	$(BIN)/buf build protos -o protos/baseline.binpb
 
 breaking: $(INSTALLED)  ## Compare frozen packages with the committed baseline
-	@frozen=$$(grep -v '^#' protos/frozen.txt | sed '/^\s*$$/d; s|^|--path protos/|'); \
-	if [ -n "$$frozen" ]; then $(BIN)/buf breaking --against protos/baseline.binpb $$frozen; fi
+	@frozen=$$(grep -v '^#' protos/frozen.txt | sed '/^\s*$$/d; s|^|--path |'); \
+	if [ -n "$$frozen" ]; then \
+	  $(BIN)/buf build protos -o - | $(BIN)/buf breaking - --against protos/baseline.binpb $$frozen; fi
 
 # ---- the house -------------------------------------------------------------------------------------------------------
 lint: $(INSTALLED) breaking  ## Protos, style and import directions
