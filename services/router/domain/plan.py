@@ -13,7 +13,7 @@ import numpy as np
 from services.kernel.pricing import Extent, RateUnknown, WorstCases
 from services.router.domain.board import Board, CandidateFacts, Weather
 from services.router.domain.cascading import Cascade, Roads, considered, with_cascade
-from services.router.domain.catalogue import Capability
+from services.router.domain.catalogue import Capability, ModelKind
 from services.router.domain.constraints import (
     Codes,
     Headroom,
@@ -134,7 +134,8 @@ def decide(question: Question) -> Decision:
     order, probed, propensity = ordered(question, codes, utility, cost, expectation.half_width)
     plan, lowered, fitting = _plan(question, order, sizes, codes)
     cascade = None
-    if rules.cascade is not None and plan and not probed:
+    # A probe measures a loser, and vectors have no form that could be checked.
+    if rules.cascade is not None and plan and not probed and features.kind is ModelKind.CHAT:
         cascade = _cascade(question, rules.cascade, expectation, cost, duration_s, codes, order, plan, sizes)
         plan = with_cascade(plan, cascade)
     return Decision(

@@ -267,6 +267,7 @@ def test_vectors_come_from_one_space_of_permitted_models(
         assert compliance_breach(facts, "", ruled.compliance) is None
         assert longest <= (facts.context_tokens_max or 2**62)
         assert planned.output_cap == 0
+    assert decision.cascade is None
     _check_refusals(decision)
 
 
