@@ -1,11 +1,15 @@
 """Fixtures of all tests: real stores. See tests/support for the rest."""
 
+import os
 from collections.abc import Iterator
 
-import pytest
+# Before NumPy is imported: workers beside each other must not start BLAS threads beside each other, too.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from tests.support.databases import Databases, postgres_server, redis_server
-from tests.support.workers import OneWorkerEach
+import pytest  # noqa: E402
+
+from tests.support.databases import Databases, postgres_server, redis_server  # noqa: E402
+from tests.support.workers import OneWorkerEach  # noqa: E402
 
 
 @pytest.fixture(scope="session")

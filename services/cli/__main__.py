@@ -1,6 +1,7 @@
 """`turnpike`, or `python -m services.cli`."""
 
 import importlib
+import os
 
 import click
 
@@ -16,6 +17,10 @@ COMMANDS = {
     "simulate": "services.cli.simulate:simulate",
     "up": "services.cli.up:up",
 }
+
+# Before NumPy is imported: our matrices are small, and BLAS threads on a busy machine wait for each other longer than
+# they compute (training: six times the processor time).
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class LateCommands(click.Group):

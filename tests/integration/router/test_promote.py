@@ -41,7 +41,7 @@ def outcomes(modest: float, famous: float, *, later: float | None = None) -> lis
     rows = []
     for number in range(300):
         share = later if later is not None and number >= 240 else modest
-        arms = {
+        arms: dict[str, tuple[float, float | None]] = {
             "local/modest": (float(number % 10 < 10 * share), 0.001),
             "local/famous": (float(number % 10 < 10 * famous), 0.002),
         }

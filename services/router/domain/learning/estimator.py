@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, sqrt
 
 import numpy as np
 
@@ -226,9 +226,10 @@ def safe(estimate: Estimate) -> FloatArray:
     A floor promised from known tasks fails on others (0.81 of the best single model's quality was delivered where
     0.98 was promised). So on an unknown task each model's shortfall against the default is stretched, which makes
     the default win at any price a router is likely to put on money, and leaves the order of the models and their
-    trade-offs as they are. On a known task it is the expectation itself. The result is a bid, not a probability.
+    trade-offs as they are. On a known task it is the expectation itself. Half a doubt is stretched by more than half,
+    for a floor is missed by the rows that look nearly familiar. The result is a bid, not a probability.
     """
     best = estimate.quality[estimate.default]
-    stretch = np.float32(1 + (SAFETY_STRETCH - 1) * estimate.unknown)
+    stretch = np.float32(1 + (SAFETY_STRETCH - 1) * sqrt(estimate.unknown))
     bids: FloatArray = best - (best - estimate.quality) * stretch
     return bids

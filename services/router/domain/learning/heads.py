@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from services.router.domain.learning.encoder import TOPIC_AXES
 from services.router.domain.learning.outcomes import Outcome
 from services.router.domain.learning.prior import Arms
+from services.router.domain.learning.scales import evident_scales
 from services.router.domain.learning.text import FloatArray
 
 UNTOLD = "untold"  # the task of training rows that name none.
 NOISE = 15.0  # ridge strength: the variance of one outcome over that of an effect, found on held-out splits.
 GAIN_SHRINKAGE = 5.0  # κ of a task's gain and of its level.
-STYLE_SCALE = 0.5
+STYLE_SCALE = 0.5  # this and the next three: where evidence begins to look for a context's own.
 TOPIC_SCALE = 2.0
 DIFFICULTY_SCALE = 1.0
 SLOPE_SCALE = 0.5
@@ -99,14 +101,17 @@ def _fit_context(
     task, style, topic = design.task[rows], design.style[rows], design.topic[rows]
     difficulty = design.difficulty[rows, None]
     task_scale = np.sqrt(NOISE / GAIN_SHRINKAGE)
-    gains = _columns(
-        (task, task_scale),
-        (style, STYLE_SCALE),
-        (topic, TOPIC_SCALE),
-        (difficulty, DIFFICULTY_SCALE),
-        (task * difficulty, SLOPE_SCALE),
+    blocks = (task, style, topic[:, :TOPIC_AXES], topic[:, TOPIC_AXES:], difficulty, task * difficulty)
+    starts = (task_scale, STYLE_SCALE, TOPIC_SCALE, TOPIC_SCALE, DIFFICULTY_SCALE, SLOPE_SCALE)
+    noise_deviation = np.sqrt(NOISE)
+    whole = known.all(axis=1)
+    scales = evident_scales(
+        [block[whole].astype(np.float64) for block in blocks],
+        (excess - level)[whole],
+        [start / noise_deviation for start in starts],
     )
-    fitted = _fit_masked(gains, excess - level)
+    gains = _columns(*((block, scale * noise_deviation) for block, scale in zip(blocks, scales, strict=True)))
+    by_task, by_style, by_words, by_question, by_difficulty, by_slope = _fit_masked(gains, excess - level)
     levels = _columns((task, task_scale), (difficulty, DIFFICULTY_SCALE)).fit(
         np.ones(len(rows), dtype=bool), level
     )
@@ -125,17 +130,17 @@ def _fit_context(
     )
     fitted_costs = _fit_masked(costs, cost / np.where(mean_cost > 0, mean_cost, 1.0) - 1.0)
     seen = task.T @ known
-    expected = mean + levels[0].T[0][design.tasks[rows]][:, None] + fitted[0][design.tasks[rows]]
+    expected = mean + levels[0].T[0][design.tasks[rows]][:, None] + by_task[design.tasks[rows]]
     noise = np.nanmean((quality - expected) ** 2, axis=0) + 1e-3
     arms = len(models)
     return models, {
         "quality": mean,
         "cost": mean_cost,
-        "gain_task": fitted[0],
-        "gain_style": fitted[1],
-        "gain_topic": fitted[2],
-        "gain_difficulty": fitted[3][0],
-        "gain_slope": fitted[4],
+        "gain_task": by_task,
+        "gain_style": by_style,
+        "gain_topic": np.vstack([by_words, by_question]),
+        "gain_difficulty": by_difficulty[0],
+        "gain_slope": by_slope,
         "level_task": np.repeat(levels[0], arms, axis=1),
         "level_difficulty": np.repeat(levels[1][0], arms),
         "cost_task": fitted_costs[0],
@@ -143,7 +148,7 @@ def _fit_context(
         "cost_topic": fitted_costs[2],
         "cost_length": fitted_costs[3][0],
         "rows": seen,
-        "deviation": _between_tasks(fitted[0], seen),
+        "deviation": _between_tasks(by_task, seen),
         "noise": noise,
     }
 

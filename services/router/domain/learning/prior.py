@@ -16,7 +16,7 @@ import numpy.typing as npt
 from services.router.domain.learning.encoder import Encoder
 from services.router.domain.learning.text import BUCKETS, SCALARS, FloatArray
 
-FORMAT = "turnpike-prior/1"
+FORMAT = "turnpike-prior/2"
 PRIOR_BYTES_MAX = 2_000_000  # what may be shipped; a larger file is refused on saving and on loading.
 
 
@@ -30,7 +30,7 @@ class Arms:
 
     name, context: (K,).  quality, cost: (K,) means over the context's rows; cost in USD, NaN where none was recorded.
     gain_*: deviations from the row's mean quality: per task (T, K), per task × difficulty (T, K), per wave
-    (W, K), per topic axis (L, K), per difficulty (K,).  level_*: the row's mean itself.  cost_*: relative
+    (W, K), per topic axis (L + Q, K), per difficulty (K,).  level_*: the row's mean itself.  cost_*: relative
     deviations of cost.  rows: (T, K) how many outcomes were seen.
     deviation: (K,) of gains between tasks, what an unseen task may differ by.
     noise: (K,) variance of one outcome round its expectation.

@@ -74,11 +74,13 @@ class TextFeatures:
     """What the estimator sees of a prompt: never the text itself.
 
     buckets: distinct hashed words and word pairs, shape (n,), each in 0..BUCKETS-1.
+    question: the same of the last paragraph alone: after worked examples or a document that is what is asked.
     scalars: one float per name in `SCALARS`, raw (not standardised).
     chars: length of the whole prompt in characters, known without reading it.
     """
 
     buckets: IntArray
+    question: IntArray
     scalars: FloatArray
     chars: int
 
@@ -107,7 +109,18 @@ def word_hash(word: str) -> int:
 def text_features(text: str) -> TextFeatures:
     """The features of one prompt; cost is bounded by HEAD_CHARS + TAIL_CHARS, not by the prompt."""
     window = read_bounded(text)
-    tokens = _TOKEN.findall(window.lower())
+    question = last_question(window)[-QUESTION_CHARS_MAX:]
+    return TextFeatures(
+        buckets=_buckets(window),
+        question=_buckets(question),
+        scalars=_scalars(question, len(text)),
+        chars=len(text),
+    )
+
+
+def _buckets(text: str) -> IntArray:
+    """Distinct hashes of words and pairs of words, of the head and the tail of a long text."""
+    tokens = _TOKEN.findall(text.lower())
     if len(tokens) > TOKENS_MAX:
         tokens = tokens[: TOKENS_MAX * 3 // 5] + tokens[-(TOKENS_MAX * 2 // 5) :]
     known = _word_hashes
@@ -117,8 +130,7 @@ def text_features(text: str) -> TextFeatures:
     occurs = np.zeros(BUCKETS, dtype=bool)
     occurs[hashes % BUCKETS] = True
     occurs[(hashes[:-1] * PAIR_MULTIPLIER + hashes[1:]) % PAIR_MODULUS % BUCKETS] = True
-    buckets = np.flatnonzero(occurs).astype(np.int32)
-    return TextFeatures(buckets=buckets, scalars=_scalars(window, len(text)), chars=len(text))
+    return np.flatnonzero(occurs).astype(np.int32)
 
 
 def last_question(window: str) -> str:
@@ -136,8 +148,7 @@ def _content(text: str) -> set[str]:
     return set(text.split()) - _FILLERS
 
 
-def _scalars(window: str, chars: int) -> FloatArray:
-    question = last_question(window)[-QUESTION_CHARS_MAX:]
+def _scalars(question: str, chars: int) -> FloatArray:
     lowered = question.lower()
     marks = list(_OPTION.finditer(question))
     stem = question[: marks[0].start()] if marks else question

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.router.domain.learning.encoder import (
+    QUESTION_AXES,
     STYLE_WAVES,
     TASK_AXES,
     TOPIC_AXES,
@@ -150,11 +151,10 @@ def prepare(outcomes: Sequence[Outcome], *, seed: int = 0, parent_of: ParentOf |
     frequencies = np.sqrt(2.0 / len(SCALARS)) * random.normal(size=(len(SCALARS), STYLE_WAVES))
     phases = random.uniform(0, 2 * np.pi, STYLE_WAVES).astype(np.float32)
     waves = style_waves(scalars, mean, deviation, frequencies.astype(np.float32), phases)
-    seen = np.zeros(BUCKETS)
-    for each in features:
-        seen[each.buckets] += 1
-    weight = np.log((1 + len(features)) / (1 + seen)).astype(np.float32)
+    weight = _rarity([each.buckets for each in features])
+    question_weight = _rarity([each.question for each in features])
     matrix = _Matrix([each.buckets for each in features], weight, waves)
+    asked = _Matrix([each.question for each in features], question_weight, waves[:, :0])
     fold = np.array([zlib.crc32(normal(outcome.prompt).encode()) % 2 for outcome in outcomes])
 
     share = np.bincount(task_of, minlength=len(tasks)).astype(np.float32) / len(outcomes)
@@ -177,10 +177,13 @@ def prepare(outcomes: Sequence[Outcome], *, seed: int = 0, parent_of: ParentOf |
     left, singular, right = np.linalg.svd(task_weights, full_matrices=False)
     rank = min(TASK_AXES, len(singular))
     task_axes = left[:, :rank] * singular[:rank]
-    topic_axes = _latent_axes(matrix, random)
+    topic_axes = _latent_axes(matrix, TOPIC_AXES, random)
+    question_axes = _latent_axes(asked, QUESTION_AXES, random)
     encoder = Encoder(
         weight=weight,
         words=np.hstack([task_axes[:BUCKETS], topic_axes, difficulty_weights[:BUCKETS]]).astype(np.float32),
+        question_weight=question_weight,
+        questions=question_axes,
         scalar_mean=mean,
         scalar_deviation=deviation,
         waves=frequencies.astype(np.float32),
@@ -195,7 +198,7 @@ def prepare(outcomes: Sequence[Outcome], *, seed: int = 0, parent_of: ParentOf |
     design = Design(
         task=one_hot,
         style=waves,
-        topic=matrix.times(everything, padded),
+        topic=np.hstack([matrix.times(everything, padded), asked.times(everything, question_axes)]),
         difficulty=held_difficulty / scale,
         log_chars=scalars[:, 0],
         tasks=task_of,
@@ -241,17 +244,25 @@ def _sharpness(scores: FloatArray, task_of: npt.NDArray[np.intp]) -> float:
     return min(SHARPNESSES, key=surprise)
 
 
-def _latent_axes(matrix: _Matrix, random: np.random.Generator) -> FloatArray:
-    """Leading right singular vectors of the hashed words, (BUCKETS, at most TOPIC_AXES)."""
+def _rarity(buckets: Sequence[npt.NDArray[np.int32]]) -> FloatArray:
+    """Inverse document frequencies, (BUCKETS,)."""
+    seen = np.zeros(BUCKETS)
+    for each in buckets:
+        seen[each] += 1
+    return np.log((1 + len(buckets)) / (1 + seen)).astype(np.float32)
+
+
+def _latent_axes(matrix: _Matrix, axes_count: int, random: np.random.Generator) -> FloatArray:
+    """Leading right singular vectors of the hashed words, (BUCKETS, axes_count)."""
     count = len(matrix.buckets)
     sample = np.sort(random.permutation(count)[:TOPIC_ROWS_MAX])
     dense = matrix.block(sample)[:, :BUCKETS]
-    basis = random.normal(size=(BUCKETS, TOPIC_AXES + 10)).astype(np.float32)
+    basis = random.normal(size=(BUCKETS, axes_count + 10)).astype(np.float32)
     for _ in range(LATENT_ROUNDS):
         basis, _ = np.linalg.qr(dense.T @ (dense @ basis))
     reduced = dense @ basis
     _, vectors = np.linalg.eigh(reduced.T @ reduced)
-    axes: FloatArray = (basis @ vectors)[:, ::-1][:, :TOPIC_AXES]
+    axes: FloatArray = (basis @ vectors)[:, ::-1][:, :axes_count]
     return axes
 
 
