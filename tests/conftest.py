@@ -6,10 +6,10 @@ from collections.abc import Iterator
 # Before NumPy is imported: workers beside each other must not start BLAS threads beside each other, too.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 
-from tests.support.databases import Databases, postgres_server, redis_server  # noqa: E402
-from tests.support.workers import OneWorkerEach  # noqa: E402
+from tests.support.databases import Databases, postgres_server, redis_server
+from tests.support.workers import OneWorkerEach
 
 
 @pytest.fixture(scope="session")
