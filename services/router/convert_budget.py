@@ -9,6 +9,7 @@ from collections.abc import Mapping, MutableMapping
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.chassis.status import RemoteError
 from services.router.convert_catalogue import from_pb_price, moment
 from services.router.domain.access import Caller
 from services.router.domain.directory import (
@@ -163,6 +164,13 @@ def from_pb_refusal(refusal: pb.Refusal) -> BudgetRefused:
         tuple(_shortfall(item) for item in refusal.budget_failure.shortfalls),
         retry.ToNanoseconds() / 1e9 if refusal.HasField("retry_after") else None,
     )
+
+
+def from_remote_refusal(error: RemoteError) -> BudgetRefused:
+    """A unary call's refusal, as an operation's would be."""
+    failure = error.detail(error_pb2.BudgetFailure)
+    shortfalls = tuple(_shortfall(item) for item in failure.shortfalls) if failure is not None else ()
+    return BudgetRefused.of(error.reason, error.message, error.facts, shortfalls, error.retry_s)
 
 
 def _shortfall(item: error_pb2.BudgetShortfall) -> Shortfall:

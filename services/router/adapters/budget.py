@@ -20,6 +20,7 @@ from services.router.convert_budget import (
     from_pb_grant,
     from_pb_receipt,
     from_pb_refusal,
+    from_remote_refusal,
     to_pb_key,
 )
 from services.router.errors import BudgetRefused
@@ -34,12 +35,23 @@ from services.router.ports import (
 )
 from turnpike.budget.v1 import budget_pb2 as pb
 from turnpike.budget.v1.budget_pb2_grpc import BudgetServiceStub
+from turnpike.common.v1 import error_pb2
 
 if TYPE_CHECKING:
     from turnpike.budget.v1.budget_pb2_grpc import BudgetServiceAsyncStub
 
 OPERATION_TIMEOUT_S = 5.0
 """A hold takes milliseconds; a budget service that needs longer than this is as good as away."""
+
+CALLS = {
+    "hold": "Hold",
+    "commit": "Commit",
+    "release": "Release",
+    "commit_and_hold": "CommitAndHold",
+    "extend_amount": "ExtendAmount",
+    "renew_lease": "RenewLease",
+}
+"""The unary RPC of each operation."""
 
 Client = BatchClient[pb.ApplyOperation, pb.ApplyResult]
 
@@ -119,7 +131,25 @@ class RemoteHolds:
     async def _apply(self, operation: pb.ApplyOperation) -> pb.ApplyResult:
         result = await self._client.call(operation, timeout_s=OPERATION_TIMEOUT_S, name="budget operation")
         if result.WhichOneof("result") == "refusal":
+            if result.refusal.reason == error_pb2.ERROR_REASON_NOT_OWNER:
+                return await self._at_owner(operation)
             raise from_pb_refusal(result.refusal)
+        return result
+
+    async def _at_owner(self, operation: pb.ApplyOperation) -> pb.ApplyResult:
+        """The same by a call of its own, which whoever gets it passes on to the organisation's owner.
+
+        The stream leads to one replica, and another one owns the organisation.
+        """
+        kind = operation.WhichOneof("operation")
+        assert kind is not None
+        method = getattr(self._stub, CALLS[kind])
+        try:
+            answer = await self._remote.unary(method, getattr(operation, kind), timeout_s=OPERATION_TIMEOUT_S)
+        except RemoteError as error:
+            raise from_remote_refusal(error) from error
+        result = pb.ApplyResult()
+        getattr(result, kind).CopyFrom(answer)
         return result
 
 
