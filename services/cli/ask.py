@@ -19,7 +19,7 @@ from turnpike.router.v1 import decision_pb2
 from turnpike_client import AsyncTurnpike, TurnpikeError
 from turnpike_client.request import Options
 
-OUTPUT_TOKENS = 512  # for a person at a terminal; small models without a cap may repeat themselves until the deadline
+OUTPUT_TOKENS = 512  # a person reads them; without a cap a small model may repeat itself until the deadline
 DECISION_TIMEOUT_S = 2.0  # the answer is there already; its explanation may be had later
 
 
