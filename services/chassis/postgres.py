@@ -57,6 +57,9 @@ def is_unavailable(error: BaseException) -> bool:
         return any(
             word in str(error) for word in ("connection is closed", "connection was closed", "pool is clos")
         )
+    if isinstance(error, asyncpg.InternalClientError):
+        # A backend that is being killed has said the beginning of its farewell, and asyncpg waits for the rest.
+        return "cannot switch to state" in str(error)
     return isinstance(error, _UNAVAILABLE)
 
 
@@ -194,7 +197,13 @@ async def _close(pool: "asyncpg.Pool[Any]") -> None:
 def _typed() -> Iterator[None]:
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        OSError,
+        TimeoutError,
+    ) as error:
         if is_unavailable(error):
             raise StoreUnavailable("postgres") from error
         raise
