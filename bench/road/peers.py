@@ -29,6 +29,10 @@ class PeerMissing(Exception):
     """The peer cannot be had on this machine; the text says why."""
 
 
+class PeerFailed(Exception):
+    """The peer answered a request of the benchmark wrongly; the text has its answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A gateway that listens."""
@@ -44,7 +48,7 @@ class Peer:
         async with session.post(self.url, json=body, headers=self.headers) as response:
             answer = await response.read()
             if response.status != 200 or (stream and b"[DONE]" not in answer):
-                raise RuntimeError(f"{self.name} answered {response.status}: {answer[:300]!r}")
+                raise PeerFailed(f"{self.name} answered {response.status}: {answer[:300]!r}")
 
 
 def _cache() -> Path:
