@@ -10,30 +10,14 @@ import pytest
 from services.chassis.status import RemoteError
 from tests.support.providers import (
     MODEL,
-    USAGE,
     attempt,
-    chat_answer,
-    chat_chunk,
     endpoint,
     providers,
 )
 from tests.support.raw_vendor import Connection, Request, raw_vendor
+from tests.support.vendors import speak
 from turnpike.providers.v1 import providers_pb2 as pb
 from turnpike.providers.v1 import providers_pb2_grpc
-
-
-async def speak(request: Request, connection: Connection) -> None:
-    """Answers as OpenAI would."""
-    if not json.loads(request.body).get("stream"):
-        await connection.answer(chat_answer(), x_request_id="vendor-1")
-        return
-    await connection.begin_stream()
-    await connection.chunk(chat_chunk(role="assistant", content=""))
-    for word in ("hello", " you"):
-        await connection.chunk(chat_chunk(content=word))
-    await connection.chunk(chat_chunk(finish_reason="stop"))
-    await connection.chunk(chat_chunk(usage=USAGE) + b"data: [DONE]\n\n")
-    await connection.end_stream()
 
 
 async def test_a_model_that_takes_one_text_at_a_time_is_asked_once_a_text(tmp_path: Path) -> None:
