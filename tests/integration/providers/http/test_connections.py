@@ -84,7 +84,7 @@ async def test_the_end_of_a_stream_is_waited_for_beside_the_next_request() -> No
             async with http.send("POST", url, {}, b"{}", connect_timeout_s=2.0) as exchange:
                 await exchange.read()
                 exchange.satisfied = True
-            await asyncio.sleep(0.1)
+            await soon(lambda: any(http._pool._idle.values()))
     assert vendor.connections == 1
 
 
