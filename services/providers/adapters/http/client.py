@@ -22,6 +22,7 @@ USER_AGENT: Final = "turnpike"
 URLS_KEPT: Final = 1024
 """Endpoints' addresses repeat from call to call; this many are kept taken apart."""
 LOOK_S_MAX: Final = 2.0
+NO_SUCH_ADDRESS: Final = "The endpoint's address is none: no host has such a name or port."
 
 _OURS: Final = frozenset({"host", "content-length"})
 _ADDRESS_LINES: Final = 3
@@ -105,7 +106,12 @@ class Sending:
         """Set by the reader when it has all it wants, though the answer may not have ended."""
 
     async def __aenter__(self) -> Self:
-        address = _address(self._url)
+        try:
+            address = _address(self._url)
+        except ValueError as error:
+            raise AttemptError(
+                Failure(Reason.ERROR_REASON_VENDOR_UNREACHABLE, NO_SUCH_ADDRESS, nothing_sent=True)
+            ) from error
         head = _head(self._method, address, self._given, len(self._body))
         connection = self._pool.idle(address.origin)
         if connection is None:
@@ -115,9 +121,9 @@ class Sending:
         connection.ask(head, self._body)
         try:
             self.headers = await connection.answered()
-            encoding = self.headers.get("content-encoding", "identity")
-            if encoding != "identity":
-                self._inflated = Inflated(encoding.strip().lower(), connection.read)
+            encoding = self.headers.get("content-encoding", "").strip().lower()
+            if encoding not in ("", "identity"):
+                self._inflated = Inflated(encoding, connection.read)
         except BaseException as error:
             connection.abort()
             if isinstance(error, Exception):
@@ -267,11 +273,11 @@ def _within_answer(error: Exception) -> AttemptError:
 
 async def reachable(url: str) -> bool:
     """True if somebody accepts connections at `url` within LOOK_S_MAX. Sends nothing."""
-    origin = _address(url).origin
     try:
+        origin = _address(url).origin
         async with asyncio.timeout(LOOK_S_MAX):
             _, writer = await asyncio.open_connection(origin.host, origin.port)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, ValueError):  # ValueError: no host has such a name or port
         return False
     writer.close()
     return True

@@ -259,8 +259,13 @@ class Connection(asyncio.Protocol):
             self._untidy = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # The first of a name counts; one in a trailer says nothing that is wanted.
-        self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+        if self.status:
+            return  # a trailer says nothing that is wanted
+        header = name.decode("latin-1").lower()
+        # The first of a name counts; but however often and in whatever case the length is told, it is told.
+        self._headers.setdefault(header, value.decode("latin-1"))
+        if header == "content-length" or (header == "transfer-encoding" and b"chunked" in value.lower()):
+            self._delimited = True
 
     def on_headers_complete(self) -> None:
         if self._untidy or self._parser is None:
@@ -269,9 +274,8 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self._informational = True
             self._headers = {}
+            self._delimited = False
             return
-        headers = self._headers
-        self._delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")
         self.status = status
 
     def on_body(self, data: bytes) -> None:

@@ -60,7 +60,7 @@ class Inflated:
         except zlib.error as error:
             raise CorruptContent(str(error)) from error
         if self._inflater.eof:
-            self._left, self._more = self._inflater.unused_data, False
+            self._left, self._more = self._inflater.unused_data.lstrip(b"\0"), False  # some pad the last one
         else:
             self._left, self._more = self._inflater.unconsumed_tail, len(piece) == PIECE_BYTES
         return piece

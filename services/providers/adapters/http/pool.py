@@ -124,9 +124,12 @@ class Pool:
             opened = await start_connection(
                 addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER_S, interleave=1, loop=loop
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no host has such a name
             self._addresses.pop(place, None)
             raise NoConnection("No connection to the vendor could be made.") from error
+        except asyncio.CancelledError:  # by its timeout, above all: none of them may be the host's any more
+            self._addresses.pop(place, None)
+            raise
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             _, connection = await loop.create_connection(

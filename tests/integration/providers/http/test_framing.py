@@ -94,8 +94,26 @@ CUT = {
         "VENDOR_STREAM_TRUNCATED",
     ),
     "in a chunk": (CHUNKED[:70], "VENDOR_STREAM_TRUNCATED"),
+    "in a chunk, told in capitals": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n8\r\nhello",
+        "VENDOR_STREAM_TRUNCATED",
+    ),
+    "in a chunk, told in a second line": (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n8\r\nhello",
+        "VENDOR_STREAM_TRUNCATED",
+    ),
     "between chunks": (CHUNKED[: CHUNKED.index(b"0\r\nx-trailer")], "VENDOR_STREAM_TRUNCATED"),
 }
+
+
+async def test_trailers_are_not_kept() -> None:
+    trailers = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(3000))
+    answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + trailers + b"\r\n"
+    async with vendor_and_client(saying(answer)) as (vendor, http):
+        url = f"{vendor.base_url}/v1"
+        async with http.send("POST", url, {}, b"{}", connect_timeout_s=2.0) as exchange:
+            assert await read_answer(exchange, 1 << 20) == b"{}"
+            assert list(exchange.headers) == ["transfer-encoding"]
 
 
 @pytest.mark.parametrize("name", CUT)
@@ -132,7 +150,10 @@ PACKED = {
     "deflate": ("deflate", zlib.compress(TEXT)),
     "deflate without its head": ("deflate", raw_deflate(TEXT)),
     "in capitals": ("GZIP", gzip.compress(TEXT)),
+    "gzip that is padded": ("gzip", gzip.compress(TEXT) + bytes(512)),
     "identity": ("identity", TEXT),
+    "identity in capitals": ("Identity", TEXT),
+    "said to be nothing": ("", TEXT),
 }
 
 
