@@ -30,6 +30,8 @@ ASKED_REST_S_MAX: Final = 600.0
 BACK_OFF_S_MIN: Final = 0.5
 BACK_OFF_S_MAX: Final = 30.0
 """Where a vendor asks for a pause and does not say how long, it doubles from MIN to MAX until a call succeeds."""
+DOUBLINGS_MAX = 16
+"""Any shortest rest is beyond its longest by then."""
 PROBE_S_MAX: Final = 120.0
 """A probe that has not come back after this is given up, so that a lost one does not close the endpoint for good."""
 
@@ -141,10 +143,11 @@ class EndpointTracker:
             self.message = ""
             return
         if failure.reason in _ASKS_TO_WAIT:
+            if now >= self._resting_until:  # calls that were under way when the rest began say nothing new
+                self._refusals += 1
             asked = failure.retry_after_s
             if asked is None:
-                asked = min(BACK_OFF_S_MIN * 2**self._refusals, BACK_OFF_S_MAX)
-            self._refusals += 1
+                asked = _doubled(BACK_OFF_S_MIN, self._refusals - 1, BACK_OFF_S_MAX)
             self._resting_until = max(self._resting_until, now + min(asked, ASKED_REST_S_MAX))
             self.message = failure.message
         if failure.reason not in _TO_BLAME:
@@ -163,7 +166,7 @@ class EndpointTracker:
         probed = self._probe_since is not None
         if probed or self._failures_in_row >= FAILURES_TO_DOWN:
             if probed or self._down_until is None:
-                rest = min(REST_S_MIN * 2**self._rests, REST_S_MAX)
+                rest = _doubled(REST_S_MIN, self._rests, REST_S_MAX)
                 self._rests += 1
                 self._down_until = max(self._down_until or 0.0, now + rest)
             self._probe_since = None
@@ -175,3 +178,8 @@ class EndpointTracker:
         if rest is not None:
             self._resting_until = max(self._resting_until, now + min(rest, ASKED_REST_S_MAX))
             self.message = "the vendor's window is used up"
+
+
+def _doubled(shortest_s: float, times: int, longest_s: float) -> float:
+    """`shortest_s` doubled so many times, at most `longest_s`. What has failed for days fits no float otherwise."""
+    return min(shortest_s * 2.0 ** min(max(times, 0), DOUBLINGS_MAX), longest_s)

@@ -162,3 +162,22 @@ def test_where_no_hint_comes_the_pause_doubles_until_a_call_succeeds() -> None:
     tracker.learn(now, None)
     tracker.learn(now, limited)
     assert tracker.retry_in_s(now) == pytest.approx(BACK_OFF_S_MIN)
+
+
+def test_a_burst_of_refusals_is_one() -> None:
+    tracker = EndpointTracker()
+    for _ in range(2000):
+        tracker.learn(0.0, Failure(Reason.ERROR_REASON_VENDOR_RATE_LIMITED, ""))
+    assert tracker.retry_in_s(0.0) == pytest.approx(BACK_OFF_S_MIN)
+
+
+def test_what_refuses_and_fails_for_days_goes_on_resting() -> None:
+    for failure in (Failure(Reason.ERROR_REASON_VENDOR_RATE_LIMITED, ""), UNREACHABLE):
+        tracker, now = EndpointTracker(), 0.0
+        for _ in range(3000):
+            tracker.learn(now, failure)
+            now += tracker.retry_in_s(now) or 0.0
+            tracker.may_call(now)
+            tracker.begin(now)
+            tracker.in_flight -= 1
+        assert not tracker.may_call(now - 1.0)
