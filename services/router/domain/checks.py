@@ -8,7 +8,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NoReturn
 
 from jsonschema import Draft202012Validator, ValidationError, validators
 from jsonschema.exceptions import SchemaError
@@ -25,6 +26,9 @@ ANSWER_CHARS_MAX: Final = 64 * 1024
 REFERENCES_MAX: Final = 2_000
 """References that one validation follows: a schema that refers to itself twice doubles the work at each level."""
 
+SCHEMAS_KEPT: Final = 256
+"""Schemas that are known to be sound: applications send the same ones again and again."""
+
 RATES: Final[Mapping[str, Check]] = {
     **CHECKS,
     "option": Check("option", accepts_right=0.99, accepts_wrong=0.95),
@@ -40,22 +44,51 @@ WRONG_ALIKE_TEXT: Final = 0.05
 def json_verdict(text: str, schema: Mapping[str, Any] | None) -> str:
     """ACCEPTED, or why the text is not JSON, or not JSON of the schema, without a word of the text.
 
-    Patterns are not checked: a regular expression of a stranger's may never end. References lead nowhere but into the
-    schema itself.
+    What may take a stranger's schema for ever is not checked: patterns, and what earlier keywords left unevaluated.
+    References lead nowhere but into the schema itself.
     """
     if len(text) > ANSWER_CHARS_MAX:
         return f"it has more than {ANSWER_CHARS_MAX} characters"
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_float=_number, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         return f"it is not JSON: {type(error).__name__}"
     if schema is None:
         return ACCEPTED if isinstance(found, dict) else "it is no JSON object"
     try:
+        _check_schema(json.dumps(schema))
         first = next(_validator(schema).iter_errors(found), None)
     except (Unresolvable, SchemaError, _TooManyReferences, RecursionError, TypeError, ValueError) as error:
         return f"its schema cannot be applied: {type(error).__name__}"
     return ACCEPTED if first is None else f"it breaks `{first.validator}` of its schema"
+
+
+@lru_cache(maxsize=SCHEMAS_KEPT)
+def _check_schema(schema: str) -> None:
+    """Raises SchemaError for what is no schema: validators fail at it in any way there is. Takes milliseconds, once."""
+    if len(schema) > ANSWER_CHARS_MAX:
+        raise SchemaError("it is too long")
+    Draft202012Validator.check_schema(json.loads(schema))
+
+
+def _number(text: str) -> int | float:
+    """A number with a fraction or an exponent; whole ones are alike however they are written, as JSON Schema has it."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _unique(
+    validator: Any, wanted: bool, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """`uniqueItems` in linear time; the library compares each item with each."""
+    if wanted and isinstance(instance, list):
+        written = {json.dumps(item, sort_keys=True) for item in instance}
+        if len(written) < len(instance):
+            yield ValidationError("items repeat")
 
 
 class _TooManyReferences(ValueError):
@@ -85,6 +118,9 @@ def _validator(schema: Mapping[str, Any]) -> Any:
         {
             "pattern": unchecked,
             "patternProperties": unchecked,
+            "unevaluatedItems": unchecked,
+            "unevaluatedProperties": unchecked,
+            "uniqueItems": _unique,
             "$ref": counted("$ref"),
             "$dynamicRef": counted("$dynamicRef"),
         },

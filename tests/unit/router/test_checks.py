@@ -18,6 +18,7 @@ SCHEMA = {
     "additionalProperties": False,
     "$defs": {"age": {"type": "integer", "minimum": 0}},
 }
+NO_SCHEMA = "its schema cannot be applied: SchemaError"
 DOUBLING = {
     "anyOf": [
         {"items": {"$ref": "#"}, "type": "string"},
@@ -39,7 +40,16 @@ DOUBLING = {
         ("[1]", None, "it is no JSON object"),
         ("[" * 100_000, None, f"it has more than {ANSWER_CHARS_MAX} characters"),
         ("[" * 50_000, None, "it is not JSON: RecursionError"),
-        ("1", {"type": 3}, "its schema cannot be applied: TypeError"),
+        ("1", {"type": 3}, NO_SCHEMA),
+        ("1", {"type": "any"}, NO_SCHEMA),
+        ('{"a": 1}', {"properties": {"a": {"type": "str"}}}, NO_SCHEMA),
+        ('{"a": 1}', {"properties": ["a"]}, NO_SCHEMA),
+        ("1", {"$ref": 5}, NO_SCHEMA),
+        ("1", {"multipleOf": 0}, NO_SCHEMA),
+        ("[1]", {"items": 3}, NO_SCHEMA),
+        ("[1, 1.0]", {"uniqueItems": True}, "it breaks `uniqueItems` of its schema"),
+        ("[1, true]", {"uniqueItems": True}, ACCEPTED),
+        ('{"a": NaN}', None, "it is not JSON: ValueError"),
         (
             "1",
             {"$ref": "https://elsewhere.example/schema"},
