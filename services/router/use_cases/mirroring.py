@@ -45,7 +45,7 @@ class Mirrors:
         self._directory = directory
         self._payers: dict[str, Caller] = {}
         self._payers_of = -1
-        """Revision of the directory that `_payers` were looked up in."""
+        """Revision of the directory that `_payers` were laid out from."""
         self._under_way = 0
         self.skipped: Counter[str] = Counter()
         """Copies that were not made, by why."""
@@ -109,21 +109,18 @@ class Mirrors:
             raise
         await attempt.leave()
         if isinstance(ended, providers_pb2.DispatchEvent) and ended.HasField("finished"):
-            attempt.record.verdict = _verdict(ask, ended.finished, deltas)
             await holding.settle(attempt, attempt.succeeded(ended.finished))
+            attempt.record.verdict = _verdict(ask, ended.finished, deltas)
         else:
             await holding.settle(attempt, attempt.failed(ended)[0])
 
     def _payer(self, key_id: str, organisation_id: str) -> Caller | None:
-        """The key that pays, if it is one of the organisation; looked for among all keys once a revision."""
+        """The key that pays, if it is one of the organisation; all keys are laid out by their ids once a revision."""
         directory = self._directory
         if self._payers_of != directory.revision:
-            self._payers, self._payers_of = {}, directory.revision
+            self._payers = {entry.caller.key_id: entry.caller for entry in directory.keys.values()}
+            self._payers_of = directory.revision
         found = self._payers.get(key_id)
-        if found is None:
-            for entry in directory.keys.values():
-                if entry.caller.key_id == key_id:
-                    found = self._payers[key_id] = entry.caller
         return found if found is not None and found.organisation_id == organisation_id else None
 
 
