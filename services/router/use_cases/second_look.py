@@ -72,6 +72,8 @@ class SecondLook:
             return None
         begun_s = tools.clock.monotonic_s()
         wait_s = min(WAIT_S_MAX, self._left_s() - ATTEMPT_S_MIN)
+        if wait_s < 0.0:
+            return None
         while True:
             waited_s = tools.clock.monotonic_s() - begun_s
             rests = []
