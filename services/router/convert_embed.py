@@ -116,3 +116,7 @@ class EmbedForm:
     def cost_nanos(self, last: pb.EmbedResponse) -> int | None:
         """What the answer cost."""
         return last.outcome.cost.nanos if last.outcome.HasField("cost") else None
+
+    def is_whole(self, last: pb.EmbedResponse) -> bool:
+        """Vectors come whole or not at all."""
+        return True

@@ -16,6 +16,7 @@ from services.router.errors import (
     StreamInterrupted,
 )
 from services.router.records import DecisionRecord, Room
+from services.router.use_cases import extending
 from services.router.use_cases.asking import Event, Finished, Started
 from services.router.use_cases.generate import Run
 from turnpike.common.v1 import error_pb2
@@ -52,6 +53,10 @@ class UnaryForm:
     def cost_nanos(self, last: pb.GenerateResponse) -> int | None:
         """What the answer cost."""
         return last.outcome.cost.nanos if last.outcome.HasField("cost") else None
+
+    def is_whole(self, last: pb.GenerateResponse) -> bool:
+        """True if one model gave the answer to its own end."""
+        return _is_whole(last.outcome)
 
 
 class StreamForm:
@@ -100,6 +105,15 @@ class StreamForm:
     def cost_nanos(self, last: pb.StreamGenerateResponse) -> int | None:
         """What the answer cost."""
         return last.finished.cost.nanos if last.finished.HasField("cost") else None
+
+    def is_whole(self, last: pb.StreamGenerateResponse) -> bool:
+        """True if one model gave the answer to its own end."""
+        return _is_whole(last.finished)
+
+
+def _is_whole(outcome: pb.Outcome) -> bool:
+    cut = reason_number(extending.REASON)
+    return not outcome.continued and all(attempt.failure != cut for attempt in outcome.attempts)
 
 
 def _given_again(outcome: pb.Outcome, record: DecisionRecord) -> None:

@@ -173,7 +173,8 @@ class Application:
                     collected.append(form.encode(part))
                     last = part
                     yield part
-            answer = Kept(tuple(collected), form.cost_nanos(last) if last is not None else None)
+            if last is not None and form.is_whole(last):
+                answer = Kept(tuple(collected), form.cost_nanos(last))
         finally:
             self._answers.done(key, answer, ttl_s)
 

@@ -108,3 +108,7 @@ class Form(Protocol[Part]):
     def cost_nanos(self, last: Part) -> int | None:
         """What the answer cost, by its last message; None: not known."""
         ...
+
+    def is_whole(self, last: Part) -> bool:
+        """True if one model gave the answer to its own end, by its last message: others may be given it, too."""
+        ...

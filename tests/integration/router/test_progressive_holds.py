@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.chassis.status import RemoteError
 from tests.support.governing import decision_of, put_policy
 from tests.support.providers import chat_chunk
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
@@ -104,6 +105,28 @@ async def test_without_room_the_stream_ends_and_says_so(on: Road, vendor: RawVen
         await endless.gone.wait()
     decision = (await decision_of(on, finished.decision_id)).decision
     assert decision.failure == error_pb2.ERROR_REASON_UNSPECIFIED
+
+
+async def test_what_a_budget_cut_off_is_given_to_nobody_else(on: Road, vendor: RawVendor) -> None:
+    vendor.script = Endless()
+    await put_policy(on, f"{GROWING}\ncache: {{ttl_s: 60}}")
+    await make_budget(
+        on,
+        entities_pb2.Budget(
+            subject=entities_pb2.BudgetSubject(key_id=on.tenant.key.key_id),
+            unit=error_pb2.BUDGET_UNIT_MONEY,
+            limit=9_500_000,
+            display_name="tight",
+        ),
+    )
+    cut = await on.stream(cap=4000, routing={"use_cache": True})
+    assert cut[-2].delta.finish_reason == content_pb2.FINISH_REASON_BUDGET
+    try:
+        again = await on.stream(cap=4000, routing={"use_cache": True})
+    except RemoteError as refused:
+        assert refused.reason == "BUDGET_EXHAUSTED"
+    else:
+        assert not again[-1].finished.from_cache
 
 
 async def test_what_would_not_fit_whole_fits_growing(on: Road) -> None:
