@@ -68,7 +68,7 @@ class Said:
     def next(
         self,
         decision: Decision,
-        tried: Sequence[int],
+        passed_over: Sequence[int],
         attempts: Sequence[AttemptRecord],
         *,
         left_s: float,
@@ -86,7 +86,11 @@ class Said:
             attempt.held_nanos if attempt.cost_nanos is None else attempt.cost_nanos for attempt in attempts
         )
         for planned in decision.plan:
-            grown = None if planned.index in tried else _grown(decision, planned, more, produced, spent_nanos)
+            grown = (
+                None
+                if planned.index in passed_over
+                else _grown(decision, planned, more, produced, spent_nanos)
+            )
             if grown is not None:
                 return Next(grown, purpose=PURPOSE)
         return None

@@ -248,7 +248,8 @@ class Run:
         if (attempt.deltas and trials is None) or (said is not None and said.deltas):
             going_on = None
             if said is not None:
-                going_on = said.next(record.decision, holding.tried, record.attempts, left_s=self._left_s)
+                passed_over = (*holding.tried, *look.resting)
+                going_on = said.next(record.decision, passed_over, record.attempts, left_s=self._left_s)
             if going_on is not None:
                 holding.settle_with_next(attempt, settlement)
                 return going_on
@@ -303,11 +304,14 @@ class Run:
 
     async def _open(self, holding: Holding, step: Next) -> Attempt:
         if step.purpose == continuing.PURPOSE:
+            assert self.record is not None
             try:
-                attempt = await holding.admit_only(step)
+                admitted = await holding.admit_now(step)
             except BudgetRefused as refused:  # the answer ends where it broke off
-                assert self.record is not None
                 raise self._interrupted(None, self.record) from refused
+            if admitted is None:
+                raise self._interrupted(None, self.record)
+            attempt = admitted
         else:
             attempt = await holding.admit(step)
         self._under_way.append(attempt)
@@ -345,9 +349,12 @@ class Run:
         if not untried or len(record.attempts) >= record.decision.question.rules.attempts_max:
             return None
         try:
-            attempt = await self._open(holding, Next(untried[0], purpose="hedge"))
-        except BudgetRefused:
+            attempt = await holding.admit_now(Next(untried[0], purpose="hedge"))
+        except TurnpikeError:
             return None  # the first one goes on alone
+        if attempt is None:
+            return None
+        self._under_way.append(attempt)
         conversation = await attempt.begin(self._dispatch(attempt, record))
         return Lane(attempt, aiter(conversation))
 

@@ -2,7 +2,7 @@
 
 from services.chassis import attributes as names
 from services.chassis import tracing
-from services.kernel.errors import OutcomeUnknown
+from services.kernel.errors import OutcomeUnknown, TurnpikeError
 from services.router.domain import explain
 from services.router.domain.catalogue import ModelKind
 from services.router.domain.fallback import Next
@@ -74,12 +74,23 @@ class Holding:
                     raise self._explained(refused) from refused
                 step = Next(untried[0], purpose=step.purpose)
 
-    async def admit_only(self, step: Next) -> Attempt:
-        """The step's attempt with its hold granted, and no other candidate in its place. Raises BudgetRefused."""
+    async def admit_now(self, step: Next) -> Attempt | None:
+        """The step's attempt with its hold granted, at once and with no other candidate in its place.
+
+        None: its endpoint takes no calls at this moment. Raises BudgetRefused; ServiceUnavailable and the like if the
+        budget service is away.
+        """
+        observations = self._tools.observations
+        endpoint_id = self._record.decision.question.board.candidates[step.planned.index].endpoint.endpoint_id
+        if not observations.begun(endpoint_id):
+            return None
         try:
             return await self._hold(step)
-        except BudgetRefused:
-            self._asking = None  # a refusal moved nothing
+        except TurnpikeError as error:
+            observations.abandoned(endpoint_id)
+            if isinstance(error, BudgetRefused):
+                self._asking = None  # a refusal moved nothing
+            self._free_asking()
             raise
 
     def give_back(self, attempt: Attempt) -> None:
@@ -100,14 +111,17 @@ class Holding:
 
     def close(self) -> None:
         """Nothing more will be asked: what is not settled is settled in the background."""
-        settlements = self._tools.settlements
-        if self._asking is not None:
-            settlements.later(self._asking, Free("nothing was sent"))
-            self._asking = None
+        self._free_asking()
         if self._unsettled is not None:
             attempt, settlement = self._unsettled
-            settlements.later(attempt.key, settlement)
+            self._tools.settlements.later(attempt.key, settlement)
             self._unsettled = None
+
+    def _free_asking(self) -> None:
+        """Frees, in the background, a hold that may have been made and that nothing will be sent under."""
+        if self._asking is not None:
+            self._tools.settlements.later(self._asking, Free("nothing was sent"))
+            self._asking = None
 
     # ---- one hold ----------------------------------------------------------------------------------------------------
 

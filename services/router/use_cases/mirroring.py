@@ -77,7 +77,10 @@ class Mirrors:
         paid = with_changes(ask, subject=with_changes(ask.subject, caller=payer))
         holding = Holding(tools, paid, shadow)
         try:
-            attempt = await holding.admit_only(Next(decision.plan[0], purpose=PURPOSE))
+            attempt = await holding.admit_now(Next(decision.plan[0], purpose=PURPOSE))
+            if attempt is None:
+                self.skipped["resting"] += 1
+                return
             record.mirror = attempt.record
             await self._answered(tools, paid, holding, attempt, decision)
         except TurnpikeError as error:

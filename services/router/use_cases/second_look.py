@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from services.router.domain.constraints import Rule
 from services.router.domain.draws import unit
 from services.router.domain.fallback import ATTEMPT_S_MIN, PAUSE_S_FIRST, Next
 from services.router.domain.plan import Decision, Planned
@@ -42,6 +43,11 @@ TRANSIENT = frozenset(
 )
 """Failures that another try may be spared. Of others the endpoint would say the same again."""
 
+OF_THE_WEATHER = frozenset(
+    {Rule.HEALTH_DOWN, Rule.HEALTH_RESTING, Rule.BREAKER_OPEN, Rule.CEILING_TTFT, Rule.CEILING_DURATION}
+)
+"""Rules that drop candidates for how they fare at the moment."""
+
 _DRAW_PAUSE = 60
 
 
@@ -58,6 +64,13 @@ class SecondLook:
     def has_choice(self) -> bool:
         """True if several can and may take the request, whoever of them rests."""
         return len(self._plan()) > 1
+
+    @property
+    def resting(self) -> list[int]:
+        """Candidates of the plan that take no calls at this moment."""
+        rest_s = self._tools.observations.rest_s
+        plan = self._record.decision.plan
+        return [planned.index for planned in plan if rest_s(self._endpoint(planned)) > 0.0]
 
     def has_others(self, index: int) -> bool:
         """True if another candidate than this one may be called yet, now or once it is back."""
@@ -110,6 +123,8 @@ class SecondLook:
     def _plan(self) -> tuple[Planned, ...]:
         """Who could take the request if all were well, best first."""
         decision = self._record.decision
+        if OF_THE_WEATHER.isdisjoint(decision.codes.tolist()):
+            return decision.plan  # all are well: to decide once more would give the same candidates
         if self._calm is None or self._calm[0] is not decision:
             self._calm = (decision, self._tools.router.calm(decision))
         return self._calm[1].plan
