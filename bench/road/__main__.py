@@ -22,10 +22,11 @@ import asyncpg
 import grpc
 import uvloop
 
+from bench.deployment import SERVICES
 from bench.road import peers
 from bench.road.load import Ask, Load, run
 from bench.road.processes import Group
-from bench.road.stack import SERVICES, stack
+from bench.road.stack import stack
 from turnpike.common.v1 import content_pb2 as content
 from turnpike.router.v1 import router_pb2 as router
 from turnpike.router.v1.router_pb2_grpc import RouterServiceStub

@@ -5,13 +5,8 @@ month), all hard, and twenty candidate models at the mock vendor.
 """
 
 import asyncio
-import contextlib
 import itertools
-import json
-import os
-import secrets
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +14,16 @@ from typing import Any, TypeVar
 
 from grpc.aio import UnaryUnaryMultiCallable as UnaryUnary
 
+from bench.deployment import deployment
 from bench.road.processes import Group
 from services.chassis.channel import Remote, connect
-from services.local import ports, redis
-from services.local.child import running
-from services.local.postgres import LocalPostgres
+from services.chassis.status import RemoteError
 from turnpike.budget.v1 import budget_admin_pb2 as pb
 from turnpike.budget.v1 import entities_pb2 as entities
 from turnpike.budget.v1.budget_admin_pb2_grpc import BudgetAdminServiceStub
 from turnpike.common.v1 import error_pb2
-from turnpike.common.v1.price_pb2 import ModelPrice
-from turnpike.providers.v1 import providers_pb2 as providers
-from turnpike.providers.v1.providers_pb2_grpc import ProviderServiceStub
+from turnpike.router.v1.router_pb2 import ListModelsRequest
+from turnpike.router.v1.router_pb2_grpc import RouterServiceStub
 
 Request = TypeVar("Request", bound=Any)
 Response = TypeVar("Response")
@@ -39,7 +32,6 @@ CANDIDATES = 20
 READY_TIMEOUT_S = 60.0
 RPC_TIMEOUT_S = 10.0
 DOLLAR = 1_000_000_000  # nano-USD
-SERVICES = ("budget", "providers", "analytics", "router")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,44 +57,20 @@ class Stack:
 @asynccontextmanager
 async def stack(folder: Path, upstream: str, environment: Mapping[str, str]) -> AsyncIterator[Stack]:
     """The whole of it, for the length of a block. `environment` is added to every service's."""
-    async with contextlib.AsyncExitStack() as opened:
-        postgres = LocalPostgres(folder / "postgres", port=ports.any_free())
-        database = opened.enter_context(running(await asyncio.to_thread(postgres.prepare)))
-        await _until(lambda: postgres.is_ready(database.pid))
-        told = {
-            "TURNPIKE_POSTGRES_DSN": postgres.dsn,
-            "TURNPIKE_ENDPOINTS_FILE": str(_endpoints(folder, upstream)),
-            **_identities(),
-            **environment,
-        }
-        redis_pids: tuple[int, ...] = ()
-        program = redis.find_program()
-        if program is not None:
-            server = redis.LocalRedis(folder / "redis", program, port=ports.any_free())
-            redis_pids = (opened.enter_context(running(server.prepare())).pid,)
-            told["TURNPIKE_REDIS_URL"] = server.url
-        operator = f"tpa_{secrets.token_urlsafe(32)}"
-        told["TURNPIKE_BOOTSTRAP_ADMIN_TOKEN"] = operator
-        addresses = {name: f"127.0.0.1:{ports.any_free()}" for name in SERVICES}
-        told |= {f"TURNPIKE_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
-        pids = []
-        for name in SERVICES:
-            pids.append(await opened.enter_async_context(_service(name, addresses[name], folder, told)))
-            if name == "providers":
-                tenant = await _tenant(addresses, operator, told)
-        groups = [Group(name, (pid,)) for name, pid in zip(SERVICES, pids, strict=True)]
-        stores = (Group("postgres", (database.pid,)), Group("redis", redis_pids))
-        yield Stack(addresses["router"], postgres.dsn, tenant, (*groups, *stores))
+    async with deployment(folder, _endpoints(upstream), environment) as running:
+        await running.put_list_prices_in_force()
+        async with running.as_operator("budget") as budget:
+            tenant = await _Maker(budget, running.operator).tenant()
+        await _served(running.target("router"), tenant)
+        yield Stack(running.target("router"), running.dsn, tenant, running.groups)
 
 
-def _endpoints(folder: Path, upstream: str) -> Path:
-    file = folder / "endpoints.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _endpoints(upstream: str) -> list[dict[str, Any]]:
     facts = {
         "can": ["streaming", "system_messages", "tools", "json_schema"],
         "limits": {"context_tokens_max": 128_000, "output_tokens_max": 16_384},
     }
-    written = [
+    return [
         {
             "model": f"bench/model-{number:02}",
             "base_url": f"{upstream}/v1",
@@ -121,64 +89,27 @@ def _endpoints(folder: Path, upstream: str) -> Path:
         }
         for number in range(CANDIDATES)
     ]
-    file.write_text(json.dumps({"endpoints": written}))
-    return file
 
 
-def _identities() -> dict[str, str]:
-    tokens = {name: f"tps_{secrets.token_urlsafe(32)}" for name in (*SERVICES, "bench")}
-    return {"TURNPIKE_SERVICE_TOKENS": ",".join(f"{name}={token}" for name, token in tokens.items())}
+async def _served(target: str, tenant: Tenant) -> None:
+    """Waits until the router knows the key, and every candidate with its price."""
 
+    async def usable() -> int:
+        try:
+            listed = await router.unary(
+                stub.ListModels, ListModelsRequest(page_size=100), timeout_s=RPC_TIMEOUT_S
+            )
+        except RemoteError as error:
+            if error.reason == "CREDENTIALS_INVALID":
+                return 0
+            raise
+        return sum(not model.unusable_reason for model in listed.models)
 
-def _token(told: Mapping[str, str], name: str) -> str:
-    return dict(pair.split("=", 1) for pair in told["TURNPIKE_SERVICE_TOKENS"].split(","))[name]
-
-
-@asynccontextmanager
-async def _service(name: str, address: str, folder: Path, told: Mapping[str, str]) -> AsyncIterator[int]:
-    ready = folder / f"{name}.ready"
-    environment = {
-        **os.environ,
-        **told,
-        "TURNPIKE_LISTEN": address,
-        "TURNPIKE_SERVICE_TOKEN": _token(told, name),
-        "TURNPIKE_READY_FILE": str(ready),
-        "TURNPIKE_STATE_DIR": str(folder),
-    }
-    with (folder / f"{name}.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", f"services.{name}", env=environment, stdout=log, stderr=log
-        )
-    try:
-        await _until(lambda: ready.exists() or process.returncode is not None)
-        if process.returncode is not None:
-            raise RuntimeError(f"{name} ended:\n{(folder / f'{name}.log').read_text()[-2000:]}")
-        yield process.pid
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    """Waits until something holds; raises TimeoutError after READY_TIMEOUT_S."""
-    async with asyncio.timeout(READY_TIMEOUT_S):
-        while not holds():  # noqa: ASYNC110 - another process's doing gives no event
-            await asyncio.sleep(0.05)
-
-
-async def _tenant(addresses: Mapping[str, str], operator: str, told: Mapping[str, str]) -> Tenant:
-    async with (
-        connect("budget", addresses["budget"], token=operator) as budget,
-        connect("providers", addresses["providers"], token=_token(told, "bench")) as catalogue,
-    ):
-        models = await catalogue.unary(
-            ProviderServiceStub(catalogue.channel).ListModels,
-            providers.ListModelsRequest(page_size=1000, provider="bench"),
-            timeout_s=RPC_TIMEOUT_S,
-        )
-        prices = [price for model in models.models for price in model.list_prices]
-        return await _Maker(budget, operator).tenant(prices)
+    async with connect("router", target, token=tenant.key) as router:
+        stub = RouterServiceStub(router.channel)
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            while await usable() < CANDIDATES:  # noqa: ASYNC110 - another process hears of it
+                await asyncio.sleep(0.05)
 
 
 class _Maker:
@@ -188,9 +119,8 @@ class _Maker:
         self._stub = BudgetAdminServiceStub(budget.channel)
         self._ids = (f"bench-{number}" for number in itertools.count(1))
 
-    async def tenant(self, prices: Sequence[ModelPrice]) -> Tenant:
+    async def tenant(self) -> Tenant:
         stub, display_name = self._stub, "Bench"
-        await self._ask(stub.ImportPrices, pb.ImportPricesRequest(prices=prices))
         organisation = (
             await self._ask(
                 stub.CreateOrganisation,
