@@ -5,6 +5,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from services.budget.convert_entities import from_pb_timestamp, to_pb_timestamp
 from services.budget.domain.checks import Checks
 from services.budget.domain.price_book import StoredPrice
+from services.budget.domain.windows import EPOCH
 from services.kernel.money import AMOUNT_NANOS_MAX
 from services.kernel.pricing import ModelPrice, PriceTier
 from turnpike.budget.v1 import budget_pb2
@@ -31,8 +32,10 @@ def from_pb_price(checks: Checks, path: str, price: pb.ModelPrice) -> ModelPrice
         f"{path}.effective_until",
         price.effective_until if price.HasField("effective_until") else None,
     )
-    if begin is not None and end is not None:
-        checks.require(begin < end, f"{path}.effective_until", "must be later than effective_from")
+    if (
+        end is not None
+    ):  # without a beginning it holds from the epoch on, or from now, which is looked at when it is set
+        checks.require((begin or EPOCH) < end, f"{path}.effective_until", "must be later than effective_from")
     checks.require(
         price.currency_code in ("", CURRENCY), f"{path}.currency_code", "must be USD: no other is accepted"
     )

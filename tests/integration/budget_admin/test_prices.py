@@ -104,6 +104,14 @@ async def test_a_price_that_cannot_be_is_refused(admin: Admin, wrong: ModelPrice
     assert field in {violation.field for violation in refused.value.violations}
 
 
+async def test_a_listed_price_that_ended_before_it_began_is_refused(admin: Admin) -> None:
+    over = price(100)
+    over.effective_until.nanos = 2  # less than the microsecond that the book counts in
+    with pytest.raises(RemoteError) as refused:
+        await imported(await admin.operator(), over)
+    assert [violation.field for violation in refused.value.violations] == ["prices[0].effective_until"]
+
+
 async def test_holds_and_charges_follow_the_book(postgres_dsn: str) -> None:
     """An unknown price refuses; a stand-in, a discount and a new price count from the next hold on."""
     async with serving_budget(postgres_dsn) as budgets:
