@@ -81,10 +81,10 @@ class AlertStore(Protocol):
         """Makes alerts, and deliveries, of what owners noted; how many notes were taken."""
         ...
 
-    async def sample(self, every_s: float, now: datetime) -> list[Rated]:
+    async def sample(self, every_s: float, now: datetime) -> list[Rated] | None:
         """The most used budgets of trees that changed since this was asked last; what they have spent is kept.
 
-        Nothing if this, or another replica, has asked within `every_s` seconds.
+        None if this, or another replica, has asked within `every_s` seconds.
         """
         ...
 
@@ -162,8 +162,11 @@ class Alerting:
         await self._deliver()
 
     async def _rate(self, now: datetime) -> None:
+        budgets = await self._store.sample(SAMPLE_S, now)
+        if budgets is None:
+            return
         alerts: list[Alert] = []
-        for rated in await self._store.sample(SAMPLE_S, now):
+        for rated in budgets:
             window = rated.budget.window.window()
             if rated.budget.unit is Unit.CONCURRENCY or isinstance(window, PerRequest):
                 continue

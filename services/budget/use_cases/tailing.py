@@ -97,7 +97,7 @@ class LedgerTail:
     async def follow(
         self, after: dict[str, int], stopping: asyncio.Event, *, usage_only: bool = False
     ) -> AsyncIterator[Any]:
-        """Pages of entries; an empty one at least once a second. Ends when the process drains."""
+        """Pages of entries; an empty one after 1.5 s without any at the latest. Ends when the process drains."""
         positions = dict(after)
         loop = asyncio.get_running_loop()
         silent_since, rounds = loop.time(), 0
@@ -108,7 +108,8 @@ class LedgerTail:
                     for page in self._from_memory(positions):
                         silent_since = loop.time()
                         yield page
-                if rounds % LOOK_EVERY == 0 or not usage_only:
+                looking = rounds % LOOK_EVERY == 0 or not usage_only
+                if looking:
                     for organisation_id, head in (await self._reader.heads()).items():
                         while (position := positions.get(organisation_id, 0)) < head:
                             page, count, last = await self._reader.page_after(
@@ -120,7 +121,7 @@ class LedgerTail:
                             behind = behind or count == BATCH_MAX
                             silent_since = loop.time()
                             yield page
-                if loop.time() - silent_since >= HEARTBEAT_S:
+                if looking and loop.time() - silent_since >= HEARTBEAT_S:
                     silent_since = loop.time()
                     yield self._reader.empty_page()
                 rounds += 1

@@ -72,10 +72,10 @@ class PostgresAlertStore:
         async with self._database.transaction() as connection:
             await _make(connection, alerts, now)
 
-    async def sample(self, every_s: float, now: datetime) -> list[Rated]:
-        rated: list[Rated] = []
+    async def sample(self, every_s: float, now: datetime) -> list[Rated] | None:
         if await self._database.fetchrow(statements()["claim_sampling"], now, every_s) is None:
-            return rated
+            return None
+        rated: list[Rated] = []
         marks = await self._database.fetch(statements()["tree_marks"])
         for mark in marks:
             organisation_id, sequence = mark["organisation_id"], mark["sequence"]
