@@ -20,12 +20,7 @@ from services.kernel.ids import DecisionId
 from services.router.domain import fallback
 from services.router.domain.draws import unit
 from services.router.domain.fallback import Next, RetryClass, Stop
-from services.router.errors import (
-    AllAttemptsFailed,
-    BudgetRefused,
-    RequestRejected,
-    StreamInterrupted,
-)
+from services.router.errors import AllAttemptsFailed, BudgetRefused, RequestRejected, StreamInterrupted
 from services.router.ports import Dispatch, Free
 from services.router.records import DecisionRecord
 from services.router.use_cases import continuing, extending
