@@ -15,6 +15,7 @@ from services.chassis.app import App, Runtime
 from services.chassis.auth import ServiceTokens
 from services.chassis.channel import Remote, connect
 from services.chassis.postgres import open_database
+from services.chassis.sealing import KeyRing
 from services.chassis.server import Registration
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.model_ref import ModelRef
@@ -25,7 +26,6 @@ from services.providers.adapters.credentials import CredentialPool, from_environ
 from services.providers.adapters.endpoints_file import WrittenEndpoints, read_endpoints
 from services.providers.adapters.http.client import VendorHttp, reachable
 from services.providers.adapters.registry import format_of, vendor_named, vendors
-from services.providers.adapters.sealing import KeyRing
 from services.providers.admin.servicer import ProviderAdminServicer
 from services.providers.deployment import Deployment
 from services.providers.dispatch import Dispatcher

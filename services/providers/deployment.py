@@ -11,12 +11,12 @@ from typing import Final
 import structlog
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.chassis.sealing import CannotOpen, KeyRing
 from services.kernel.clock import Clock
 from services.kernel.errors import TurnpikeError
 from services.kernel.model_ref import ModelRef
 from services.providers.adapters.admin_store import AdminStore, Stored
 from services.providers.adapters.credentials import CredentialPool
-from services.providers.adapters.sealing import CannotOpen, KeyRing
 from services.providers.convert_catalogue import with_override
 from services.providers.convert_endpoints import from_pb_endpoint
 from services.providers.domain.catalogue import Catalogue, CatalogueInvalid, CatalogueModel

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.chassis.sealing import KeyRing
 from services.chassis.service_settings import ServiceSettings
 from services.chassis.settings import (
     Address,
@@ -18,7 +19,6 @@ from services.chassis.settings import (
     target,
 )
 from services.chassis.settings import Secret as SecretText
-from services.providers.adapters.sealing import KeyRing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from services.access import AdminCaller, AdminRole
 from services.chassis.call import current_call
+from services.chassis.sealing import KeyRing
 from services.kernel.clock import Clock
 from services.kernel.errors import InvalidRequest, NotFound, PermissionDenied
 from services.kernel.ids import RequestId
@@ -16,7 +17,6 @@ from services.kernel.model_ref import ModelRef
 from services.kernel.pages import page_token
 from services.providers.adapters.admin_store import AdminStore, Change
 from services.providers.adapters.credentials import CredentialPool
-from services.providers.adapters.sealing import KeyRing
 from services.providers.deployment import Deployment
 from services.providers.use_cases.endpoints import EndpointBook
 from services.providers.use_cases.models import Models

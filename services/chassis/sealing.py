@@ -1,7 +1,8 @@
-"""Seals credentials at rest: AES-256-GCM under a key that the deployment holds outside of the database.
+"""Seals secrets at rest: AES-256-GCM under a key that the deployment holds outside of the database.
 
-A sealed secret names the key that sealed it and is bound to its credential's id, provider and organisation: moved to
-another row, it does not open. Several keys may be given, the first seals; so keys are rotated.
+A sealed secret names the key that sealed it and is bound to what its caller says it is for (a credential's id, provider
+and organisation, say): moved to another row, it does not open. Several keys may be given, the first seals; so keys are
+rotated.
 """
 
 import base64
@@ -21,7 +22,7 @@ _FORMAT: Final = b"\x01"
 
 
 class CannotOpen(Exception):
-    """No key here opens it: it was sealed by another, or was changed, or belongs to another credential."""
+    """No key here opens it: it was sealed by another, or was changed, or was sealed for something else."""
 
 
 class KeyRing:
@@ -57,10 +58,11 @@ class KeyRing:
         try:
             return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], _bound(bound_to)).decode()
         except InvalidTag:
-            raise CannotOpen("changed, or not this credential's") from None
+            raise CannotOpen("changed, or sealed for something else") from None
 
 
 def _name(key: bytes) -> bytes:
+    # With other words nothing that was sealed before would find its key.
     return hashlib.sha256(b"turnpike credentials key" + key).digest()[:NAME_BYTES]
 
 

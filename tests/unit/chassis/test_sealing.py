@@ -1,10 +1,10 @@
-"""Credentials at rest."""
+"""Secrets at rest."""
 
 import os
 
 import pytest
 
-from services.providers.adapters.sealing import CannotOpen, KeyRing
+from services.chassis.sealing import CannotOpen, KeyRing
 
 BOUND = ("cred_1", "openai", "org_1")
 
