@@ -514,21 +514,27 @@ class WatchUsageRequest(_message.Message):
 
     SCOPE_FIELD_NUMBER: _builtins.int
     UPDATES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
     updates_per_second: _builtins.int
     """Most messages a second; 0 means 2, at most 10."""
     @_builtins.property
     def scope(self) -> Global___UsageScope:
         """Whose."""
 
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From when on; the first message has what came between then and now. Absent: from now."""
+
     def __init__(
         self,
         *,
         scope: Global___UsageScope | None = ...,
         updates_per_second: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "updates_per_second", b"updates_per_second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "since", b"since", "updates_per_second", b"updates_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -536,7 +542,9 @@ Global___WatchUsageRequest: _TypeAlias = WatchUsageRequest  # noqa: Y015
 
 @_typing.final
 class WatchUsageResponse(_message.Message):
-    """WatchUsageResponse is what came since the message before."""
+    """WatchUsageResponse is what came since the message before. The first one comes at once, whatever is in it; later an empty
+    one says, after ten seconds without usage, that the ledger is followed. A slow reader gets fewer and larger messages.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -553,7 +561,7 @@ class WatchUsageResponse(_message.Message):
 
     @_builtins.property
     def totals(self) -> Global___UsageTotals:
-        """Sums of all of them."""
+        """Sums of all of them, also of those that are left out of `events`."""
 
     def __init__(
         self,
@@ -586,6 +594,7 @@ class UsageEvent(_message.Message):
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     LEDGER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request."""
     attempt: _builtins.int
@@ -602,6 +611,8 @@ class UsageEvent(_message.Message):
     """How the attempt ended."""
     ledger_sequence: _builtins.int
     """Position in the ledger."""
+    user_id: _builtins.str
+    """The user. Empty: none."""
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
         """What was charged."""
@@ -623,10 +634,11 @@ class UsageEvent(_message.Message):
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         outcome: _builtins.str = ...,
         ledger_sequence: _builtins.int = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost", b"cost", "key_id", b"key_id", "ledger_sequence", b"ledger_sequence", "model", b"model", "occurred_at", b"occurred_at", "outcome", b"outcome", "project_id", b"project_id", "request_id", b"request_id", "team_id", b"team_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost", b"cost", "key_id", b"key_id", "ledger_sequence", b"ledger_sequence", "model", b"model", "occurred_at", b"occurred_at", "outcome", b"outcome", "project_id", b"project_id", "request_id", b"request_id", "team_id", b"team_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,15 +695,15 @@ class ForecastSpendResponse(_message.Message):
     """How it was made, for people."""
     @_builtins.property
     def expected(self) -> _money_pb2.Money:
-        """What will be spent in addition, at the middle."""
+        """What will be spent in addition, at the middle. Absent: there is less than a day of history."""
 
     @_builtins.property
     def low(self) -> _money_pb2.Money:
-        """Lower end of the 80 % interval."""
+        """Lower end of the 80 % interval. Absent: there is too little history to say; `method` says how much is needed."""
 
     @_builtins.property
     def high(self) -> _money_pb2.Money:
-        """Upper end of it."""
+        """Upper end of it. Absent as `low`."""
 
     def __init__(
         self,
@@ -720,8 +732,11 @@ class QuerySavingsRequest(_message.Message):
     RANGE_FIELD_NUMBER: _builtins.int
     BASELINE_MODEL_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    DIMENSION_FIELD_NUMBER: _builtins.int
     baseline_model: _builtins.str
     """Model that everything would have gone to. Empty: the ablest model permitted for each request."""
+    dimension: _builtins.str
+    """Name of the dimension for GROUPING_DIMENSION."""
     @_builtins.property
     def scope(self) -> Global___UsageScope:
         """Whose."""
@@ -741,10 +756,11 @@ class QuerySavingsRequest(_message.Message):
         range: Global___TimeRange | None = ...,
         baseline_model: _builtins.str = ...,
         group_by: _abc.Iterable[Global___Grouping.ValueType] | None = ...,
+        dimension: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_model", b"baseline_model", "group_by", b"group_by", "range", b"range", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_model", b"baseline_model", "dimension", b"dimension", "group_by", b"group_by", "range", b"range", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -761,6 +777,8 @@ class SavingsRow(_message.Message):
     BASELINE_FIELD_NUMBER: _builtins.int
     REQUESTS_FIELD_NUMBER: _builtins.int
     NOT_COMPARABLE_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    CACHE_SAVED_FIELD_NUMBER: _builtins.int
     requests: _builtins.int
     """Requests compared."""
     not_comparable: _builtins.int
@@ -777,6 +795,18 @@ class SavingsRow(_message.Message):
     def baseline(self) -> _money_pb2.Money:
         """What the baseline would have cost for the same tokens at list prices."""
 
+    @_builtins.property
+    def left_out(self) -> _money_pb2.Money:
+        """What was spent on requests that were left out, on mirrors and by corrections without a request. With `actual` it is
+        what QueryUsage says was spent.
+        """
+
+    @_builtins.property
+    def cache_saved(self) -> _money_pb2.Money:
+        """What vendors' prompt caches saved: what the input tokens read from them would have cost in addition, at list prices of
+        the models that answered, as far as these are known. It is no part of `baseline`, whose tokens are cached alike.
+        """
+
     def __init__(
         self,
         *,
@@ -785,10 +815,12 @@ class SavingsRow(_message.Message):
         baseline: _money_pb2.Money | None = ...,
         requests: _builtins.int = ...,
         not_comparable: _builtins.int = ...,
+        left_out: _money_pb2.Money | None = ...,
+        cache_saved: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "baseline", b"baseline"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "baseline", b"baseline", "cache_saved", b"cache_saved", "left_out", b"left_out"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "baseline", b"baseline", "group", b"group", "not_comparable", b"not_comparable", "requests", b"requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "baseline", b"baseline", "cache_saved", b"cache_saved", "group", b"group", "left_out", b"left_out", "not_comparable", b"not_comparable", "requests", b"requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -961,6 +993,9 @@ class QueryWasteRequest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    DIMENSION_FIELD_NUMBER: _builtins.int
+    dimension: _builtins.str
+    """Name of the dimension for GROUPING_DIMENSION."""
     @_builtins.property
     def scope(self) -> Global___UsageScope:
         """Whose."""
@@ -979,10 +1014,11 @@ class QueryWasteRequest(_message.Message):
         scope: Global___UsageScope | None = ...,
         range: Global___TimeRange | None = ...,
         group_by: _abc.Iterable[Global___Grouping.ValueType] | None = ...,
+        dimension: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "range", b"range", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "group_by", b"group_by", "range", b"range", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -999,7 +1035,9 @@ class WasteRow(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """"failed", "cancelled", "interrupted", "hedge", "cut" or "unconfirmed"."""
+    """"failed", "cancelled", "interrupted", "hedge" (another was quicker), "cut" (at its output cap, or for want of budget),
+    "unconfirmed", "rejected" (a check did not accept the answer) or "mirror" (nobody sees it). An attempt is of one kind.
+    """
     attempts: _builtins.int
     """How many attempts."""
     @_builtins.property
@@ -1059,8 +1097,13 @@ class ExportUsageRequest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     format: Global___ExportFormat.ValueType
     """How."""
+    resume_token: _builtins.str
+    """From the last piece that was received, with scope, range and format as before: the file goes on after it. Empty: from
+    the start.
+    """
     @_builtins.property
     def scope(self) -> Global___UsageScope:
         """Whose."""
@@ -1075,10 +1118,11 @@ class ExportUsageRequest(_message.Message):
         scope: Global___UsageScope | None = ...,
         range: Global___TimeRange | None = ...,
         format: Global___ExportFormat.ValueType = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "range", b"range", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "range", b"range", "resume_token", b"resume_token", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1091,16 +1135,20 @@ class ExportUsageResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTENT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    """Bytes to append."""
+    """Bytes to append: whole rows."""
+    resume_token: _builtins.str
+    """Where the next piece begins, if this was not the last one."""
     def __init__(
         self,
         *,
         content: _builtins.bytes = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -145,14 +145,15 @@ class AnalyticsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def QueryWaste(self, request, context):
-        """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs.
+        """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs, answers
+        that a check rejected, mirrors.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportUsage(self, request, context):
-        """ExportUsage streams usage rows as a file in pieces.
+        """ExportUsage streams usage rows as a file in pieces; an interrupted file goes on where its last piece ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

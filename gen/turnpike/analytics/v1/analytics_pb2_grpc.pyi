@@ -51,9 +51,11 @@ class AnalyticsServiceStub:
     GetDecision: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetDecisionRequest, _analytics_pb2.GetDecisionResponse]
     """GetDecision returns one decision record."""
     QueryWaste: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.QueryWasteRequest, _analytics_pb2.QueryWasteResponse]
-    """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs."""
+    """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs, answers
+    that a check rejected, mirrors.
+    """
     ExportUsage: _grpc.UnaryStreamMultiCallable[_analytics_pb2.ExportUsageRequest, _analytics_pb2.ExportUsageResponse]
-    """ExportUsage streams usage rows as a file in pieces."""
+    """ExportUsage streams usage rows as a file in pieces; an interrupted file goes on where its last piece ended."""
     GetFreshness: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetFreshnessRequest, _analytics_pb2.GetFreshnessResponse]
     """GetFreshness says up to where the ledger has been read."""
 
@@ -80,9 +82,11 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     GetDecision: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetDecisionRequest, _analytics_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """GetDecision returns one decision record."""
     QueryWaste: _aio.UnaryUnaryMultiCallable[_analytics_pb2.QueryWasteRequest, _analytics_pb2.QueryWasteResponse]  # type: ignore[assignment]
-    """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs."""
+    """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs, answers
+    that a check rejected, mirrors.
+    """
     ExportUsage: _aio.UnaryStreamMultiCallable[_analytics_pb2.ExportUsageRequest, _analytics_pb2.ExportUsageResponse]  # type: ignore[assignment]
-    """ExportUsage streams usage rows as a file in pieces."""
+    """ExportUsage streams usage rows as a file in pieces; an interrupted file goes on where its last piece ended."""
     GetFreshness: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetFreshnessRequest, _analytics_pb2.GetFreshnessResponse]  # type: ignore[assignment]
     """GetFreshness says up to where the ledger has been read."""
 
@@ -146,14 +150,16 @@ class AnalyticsServiceServicer:
         request: _analytics_pb2.QueryWasteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_analytics_pb2.QueryWasteResponse, _abc.Awaitable[_analytics_pb2.QueryWasteResponse]]:
-        """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs."""
+        """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs, answers
+        that a check rejected, mirrors.
+        """
 
     def ExportUsage(
         self,
         request: _analytics_pb2.ExportUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_analytics_pb2.ExportUsageResponse], _abc.AsyncIterator[_analytics_pb2.ExportUsageResponse]]:
-        """ExportUsage streams usage rows as a file in pieces."""
+        """ExportUsage streams usage rows as a file in pieces; an interrupted file goes on where its last piece ended."""
 
     def GetFreshness(
         self,
