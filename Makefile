@@ -92,6 +92,9 @@ SEED ?= 1
 chaos: $(INSTALLED)  ## Kill and stop real processes, and look whether the ledger is still right: KILLS=300 SEED=1
 	$(BIN)/python -m tests.chaos.budget --kills $(KILLS) --seed $(SEED) $(CHAOS)
 
+race: $(INSTALLED)  ## 2,000 callers over three replicas fight for a million holds: RACE="--holds 100000 --seconds 600"
+	$(BIN)/python -m tests.chaos.budget.race $(RACE)
+
 chaos-fallback: $(INSTALLED)  ## Vendors stall, cut, limit and fail under load; whoever can be served must be: CHAOS="--seconds 300 --seed 2"
 	$(BIN)/python -m tests.chaos.fallback $(CHAOS)
 
@@ -111,4 +114,4 @@ scenario: $(INSTALLED)  ## Four applications through an outage, a price and a ne
 bench-budget: $(INSTALLED)  ## Pairs of hold and commit through the budget service: BENCH="--seconds 8"
 	$(BIN)/python -m bench.budget $(BENCH)
 
-.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos chaos-fallback bench bench-adapters bench-routing bench-budget scenario
+.PHONY: run up clean help install lock gen baseline breaking lint format types test test-long replay chaos race chaos-fallback bench bench-adapters bench-routing bench-budget scenario

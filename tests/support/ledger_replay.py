@@ -7,6 +7,7 @@ settlement settles an open hold by what the hold had, and at the end that the to
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,15 @@ class Window:
 
 
 @dataclass
+class Steps:
+    """What was left of a budget, wherever that changed. In columns: a million entries have several millions of them."""
+
+    sequences: "array[int]" = field(default_factory=lambda: array("q"))
+    left: "array[int]" = field(default_factory=lambda: array("q"))
+    """After the entry of that sequence."""
+
+
+@dataclass(slots=True)
 class Attempt:
     sequence: int
     by_unit: dict[int, tuple[tuple[int, ...], int]]
@@ -53,8 +63,8 @@ class Replay:
     windows: dict[int, Window] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     kinds: dict[int, int] = field(default_factory=dict)
-    history: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    """Budget → (sequence, what was left after it) wherever that changed; only where asked for."""
+    history: dict[str, Steps] = field(default_factory=dict)
+    """By budget; only where asked for."""
     overshoot: int = 0
     """Admissions above a limit."""
     by_budget: dict[str, list[Window]] = field(default_factory=dict)
@@ -192,7 +202,9 @@ def _remember(
     state: Replay, sequence: int, budget: str, now: int, rolling: Mapping[str, tuple[int, int]]
 ) -> None:
     newest = state.by_budget[budget][-1]
-    state.history.setdefault(budget, []).append((sequence, newest.limit - _used(state, newest, now, rolling)))
+    steps = state.history.setdefault(budget, Steps())
+    steps.sequences.append(sequence)
+    steps.left.append(newest.limit - _used(state, newest, now, rolling))
 
 
 def _attempt(state: Replay, fields: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -198,12 +199,38 @@ class Caller:
             self.kill()
 
     def read(self) -> tuple[int, int, int]:
-        """(open acknowledged holds, when the last answered question was asked in monotonic ns, answers)."""
+        """(open acknowledged holds, when the last answered question was asked in monotonic ns, holds answered)."""
         try:
-            opened, asked_ns, answers = GAUGE.unpack(self.gauge.read_bytes())
+            opened, asked_ns, holds = GAUGE.unpack(self.gauge.read_bytes())
         except (OSError, struct.error):
             return (0, 0, 0)
-        return (opened, asked_ns, answers)
+        return (opened, asked_ns, holds)
+
+
+class LedgerFile:
+    """A ledger outside of memory, to be read as often as one likes: (sequence, body, hash), in order."""
+
+    _HEAD = struct.Struct("=qI32s")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def fill(self, connection: Any, tree_no: int) -> None:
+        """Brings all entries of a tree here, within a transaction of the caller's."""
+        rows = connection.cursor(
+            "SELECT sequence, body, hash FROM budget.ledger_entries WHERE tree_no = $1 ORDER BY sequence",
+            tree_no,
+            prefetch=2000,
+        )
+        with self._path.open("wb") as file:
+            async for row in rows:
+                file.write(self._HEAD.pack(row["sequence"], len(row["body"]), row["hash"]) + row["body"])
+
+    def __iter__(self) -> Iterator[tuple[int, bytes, bytes]]:
+        with self._path.open("rb") as file:
+            while head := file.read(self._HEAD.size):
+                sequence, length, hashed = self._HEAD.unpack(head)
+                yield sequence, file.read(length), hashed
 
 
 @dataclass
@@ -218,6 +245,10 @@ class Arena:
     def open_holds(self) -> int:
         """Acknowledged holds that are open now."""
         return sum(max(0, caller.read()[0]) for caller in self.callers)
+
+    def holds_answered(self) -> int:
+        """Holds that were granted or refused."""
+        return sum(caller.read()[2] for caller in self.callers)
 
     def last_asked(self) -> float:
         """When the newest answered question was asked, by the monotonic clock."""
@@ -254,25 +285,22 @@ class Arena:
         finally:
             connection.terminate()
 
-    async def ledger(self) -> tuple[list[tuple[int, bytes, bytes]], list[dict[str, Any]]]:
-        """All entries and counters of the tree."""
+    async def ledger(self, folder: Path) -> tuple["LedgerFile", list[dict[str, Any]]]:
+        """All entries of the tree, brought into a file of `folder`, and its counters."""
+        entries = LedgerFile(folder / "ledger")
         connection = await asyncpg.connect(self.postgres.dsn)
         try:
             tree_no = await connection.fetchval(
                 "SELECT tree_no FROM budget.trees WHERE organisation_id = $1", self.organisation_id
             )
-            entries = await connection.fetch(
-                "SELECT sequence, body, hash FROM budget.ledger_entries WHERE tree_no = $1 ORDER BY sequence",
-                tree_no,
-            )
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await entries.fill(connection, tree_no)
             counters = await connection.fetch(
                 "SELECT no, lim, held, spent, overage FROM budget.counters WHERE tree_no = $1", tree_no
             )
         finally:
             await connection.close()
-        return [(row["sequence"], row["body"], row["hash"]) for row in entries], [
-            dict(row) for row in counters
-        ]
+        return entries, [dict(row) for row in counters]
 
     async def settled(self, timeout_s: float) -> bool:
         """Waits until no hold is open any more: silence has been charged."""

@@ -1,7 +1,8 @@
-"""`python -m tests.chaos.budget.race`: thousands of callers over several replicas on budgets that are nearly exhausted.
+"""`make race`: thousands of callers over several replicas on budgets that are nearly exhausted.
 
 Nothing is killed here: five budgets in money are fought for by holds of random size, with commits, releases,
-extensions, repetitions, silence, and limits that an admin raises and lowers all the while. Afterwards the ledger is
+extensions, repetitions, silence, and limits that an admin raises and lowers all the while, around what is asked for at
+the time: however fast the machine, there is too little. Afterwards the ledger is
 replayed by other code: nothing was admitted above a limit, nothing that fitted was refused, and the totals are the
 ledger's to the nano-dollar.
 """
@@ -13,6 +14,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 import uvloop
@@ -33,10 +35,11 @@ LEASE_S = 5.0
 BUCKETS = 5
 WINDOW_S = 5
 LIMIT_CHANGE_S = 0.25
+SAY_S = 60.0
 
 
 async def race(options: Options, holds: int, folder: Path) -> Outcome:
-    """Lets callers fight until `holds` were answered or the time is over, then verifies."""
+    """Lets callers fight until `holds` were granted or refused or the time is over, then verifies."""
     postgres = PostgresServer(folder / "postgres", durable=options.durable)
     arena = Arena(postgres, [], [])
     with contextlib.ExitStack() as stack:
@@ -71,9 +74,10 @@ async def race(options: Options, holds: int, folder: Path) -> Outcome:
             changes = await _until(arena, api, budgets, options, holds)
             outcome = Outcome(options, Verdict(), seconds=time.monotonic() - begun)
             outcome.events["limit changed"] = changes
+            outcome.events["holds answered"] = arena.holds_answered()
         await asyncio.gather(*(asyncio.to_thread(caller.stop, 60.0) for caller in arena.callers))
         await arena.settled(LEASE_S + 30.0)
-        entries, counters = await arena.ledger()
+        entries, counters = await arena.ledger(folder)
         logs = [log for caller in arena.callers for log in caller.logs if log.exists()]
         rolling = {budget.budget_id: (WINDOW_S * 1_000_000 // BUCKETS, BUCKETS) for budget in budgets}
         outcome.verdict = verify(logs, entries, counters, rolling)
@@ -100,7 +104,7 @@ async def _five_budgets(api: Api, tenant: Tenant, options: Options) -> list[Budg
             subject=subject,
             model_scope=scope,
             unit=BUDGET_UNIT_MONEY,
-            limit=_limit(options, 1.0),
+            limit=_limit(options, 0.0, 1.0),
             window=window,
             display_name="race",
         )
@@ -109,19 +113,29 @@ async def _five_budgets(api: Api, tenant: Tenant, options: Options) -> list[Budg
     return made
 
 
-def _limit(options: Options, share: float) -> int:
-    """About half of what all callers ask for in a window."""
-    return int(options.routers * options.callers * AMOUNT_MAX * 1.5 * share)
+def _limit(options: Options, asked_per_s: float, share: float) -> int:
+    """A share of what all holds of a window ask for, which is half of the largest amount on average; the callers ask at
+    least once each."""
+    asked = max(asked_per_s * WINDOW_S, options.routers * options.callers)
+    return int(asked * AMOUNT_MAX / 2 * share)
 
 
 async def _until(arena: Arena, api: Api, budgets: list[Budget], options: Options, holds: int) -> int:
     chance = random.Random(options.seed)
     deadline = time.monotonic() + options.seconds
-    changes = 0
-    while time.monotonic() < deadline and sum(caller.read()[2] for caller in arena.callers) < holds:
+    changes, said_at = 0, time.monotonic()
+    of_late = deque([(time.monotonic(), 0)], maxlen=int(WINDOW_S / LIMIT_CHANGE_S))
+    while time.monotonic() < deadline and arena.holds_answered() < holds:
         await asyncio.sleep(LIMIT_CHANGE_S)
+        of_late.append((time.monotonic(), arena.holds_answered()))
+        (since, before), (now, answered) = of_late[0], of_late[-1]
+        if now > said_at + SAY_S:
+            print(
+                f"{answered} holds answered, {(answered - before) / (now - since):.0f} a second", flush=True
+            )
+            said_at = now
         budget = chance.choice(budgets)
-        budget.limit = _limit(options, chance.uniform(0.3, 1.5))
+        budget.limit = _limit(options, (answered - before) / (now - since), chance.uniform(0.3, 1.5))
         answer = await api.UpdateBudget(
             admin_pb.UpdateBudgetRequest(
                 request_id=request_id(), budget=budget, update_mask=FieldMask(paths=["limit"])
@@ -134,8 +148,8 @@ async def _until(arena: Arena, api: Api, budgets: list[Budget], options: Options
 
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.budget.race", description=__doc__)
-    parser.add_argument("--answers", type=int, default=1_000_000, help="operations to be answered")
+    parser = argparse.ArgumentParser(prog="make race", description=__doc__)
+    parser.add_argument("--holds", type=int, default=1_000_000, help="to be granted or refused")
     parser.add_argument("--seconds", type=float, default=1800.0, help="at most so long")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--replicas", type=int, default=3)
@@ -154,7 +168,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="turnpike-race-") as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = uvloop.run(race(options, arguments.answers, folder))
+        outcome = uvloop.run(race(options, arguments.holds, folder))
     print(report(outcome))
     sys.exit(0 if outcome.passed else 1)
 

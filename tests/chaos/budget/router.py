@@ -34,7 +34,7 @@ from turnpike.common.v1.principal_pb2 import AttemptKey, Principal
 from turnpike.common.v1.usage_pb2 import USAGE_SOURCE_VENDOR, Usage
 
 GAUGE = struct.Struct("=qqq")
-"""Open acknowledged holds, when the last answered question was asked (monotonic ns), answers."""
+"""Open acknowledged holds, when the last answered question was asked (monotonic ns), holds granted or refused."""
 ASK_TIMEOUT_S = 1.5
 GIVE_UP_S = 60.0
 AGAIN = {
@@ -63,7 +63,7 @@ class Router:
         self._current = plan["addresses"][0]
         self._number = 0
         self._open = 0
-        self._answers = 0
+        self._holds = 0
         self._sequence = 0
         self.stopping = False
 
@@ -153,6 +153,7 @@ class Router:
     async def _hold(self, request: pb.HoldRequest, amount: int) -> bool:
         floor = self._sequence
         result = await self._ask(pb.ApplyOperation(hold=request))
+        self._holds += 1
         if result.WhichOneof("result") == "hold":
             grant = result.hold.grant
             self._heard(grant.ledger_sequence)
@@ -265,8 +266,7 @@ class Router:
             else:
                 refusal = result.refusal if result.WhichOneof("result") == "refusal" else None
                 if refusal is None or refusal.reason not in AGAIN:
-                    self._answers += 1
-                    GAUGE.pack_into(self._gauge, 0, self._open, asked_ns, self._answers)
+                    GAUGE.pack_into(self._gauge, 0, self._open, asked_ns, self._holds)
                     return result
                 owner = refusal.metadata.get("owner_address", "")
                 if owner in self._clients:
@@ -281,7 +281,7 @@ class Router:
 
     def _count(self, change: int) -> None:
         self._open += change
-        GAUGE.pack_into(self._gauge, 0, self._open, GAUGE.unpack_from(self._gauge)[1], self._answers)
+        GAUGE.pack_into(self._gauge, 0, self._open, GAUGE.unpack_from(self._gauge)[1], self._holds)
 
     def _abandoned(self, key: AttemptKey) -> None:
         self._say("abandoned", key)

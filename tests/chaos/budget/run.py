@@ -127,7 +127,7 @@ async def chaos(options: Options, folder: Path) -> Outcome:
         for caller in callers:
             await asyncio.to_thread(caller.stop, 20.0)
         await arena.settled(LEASE_S + 20.0)
-        entries, counters = await arena.ledger()
+        entries, counters = await arena.ledger(folder)
         logs = [log for caller in callers for log in caller.logs if log.exists()]
         outcome.verdict = verify(logs, entries, counters, rolling)
         outcome.enough = outcome.counted >= options.kills

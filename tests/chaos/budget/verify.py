@@ -2,12 +2,13 @@
 
 import bisect
 import json
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.ledger_replay import Replay, compare, replay
+from tests.support.ledger_replay import Attempt, Replay, Steps, compare, replay
 
 
 @dataclass
@@ -37,40 +38,55 @@ class Verdict:
 
 def verify(
     logs: Iterable[Path],
-    entries: list[tuple[int, bytes, bytes]],
+    entries: Iterable[tuple[int, bytes, bytes]],
     counters: Sequence[Mapping[str, int]],
     rolling: Mapping[str, tuple[int, int]],
 ) -> Verdict:
-    """Replays the ledger, then holds every line of the logs against it."""
+    """Replays the ledger, then holds every line of the logs against it. `entries` are gone through twice."""
     state = replay(entries, rolling=rolling, history=True)
-    verdict = Verdict(entries=len(entries), overshoot=state.overshoot, kinds=state.kinds)
+    verdict = Verdict(entries=state.last_sequence, overshoot=state.overshoot, kinds=state.kinds)
     verdict.broken = [*state.problems, *compare(state, counters)]
     verdict.unconfirmed = sum(attempt.unconfirmed for attempt in state.attempts.values())
     verdict.open = sum(attempt.state == "open" for attempt in state.attempts.values())
     left = [w.least_left for w in state.windows.values() if w.unit == 1 and w.least_left is not None]
     verdict.tightest_left = min(left, default=None)
-    bodies = {sequence: _gist(body) for sequence, body, _ in entries}
-    # What was heard of at a moment was decided before it: by Postgres' clock, which is this machine's.
-    decided_at = [bodies[sequence]["t"] for sequence in sorted(bodies)]
+    gist = _Gist(state, entries)
     for log in logs:
-        lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
-        for line in lines:
-            verdict.acknowledged[line["what"]] = verdict.acknowledged.get(line["what"], 0) + 1
-            ceiling = bisect.bisect_right(decided_at, line["at_us"])
-            problem = _true(state, bodies, line, ceiling)
-            if problem:
-                found = verdict.wrong_refusals if line["what"] == "refused" else verdict.lost
-                found.append(f"{log.name}: {line}: {problem}")
+        with log.open() as lines:
+            for text in lines:
+                if not text.rstrip().endswith("}"):
+                    continue  # killed while it wrote
+                line = json.loads(text)
+                verdict.acknowledged[line["what"]] = verdict.acknowledged.get(line["what"], 0) + 1
+                problem = _true(state, gist, line)
+                if problem:
+                    found = verdict.wrong_refusals if line["what"] == "refused" else verdict.lost
+                    found.append(f"{log.name}: {line}: {problem}")
     return verdict
 
 
-def _gist(body: bytes) -> dict[str, Any]:
-    """What acknowledgements are held against; the whole of a million bodies is too much to keep."""
-    fields = json.loads(body)
-    return {name: fields[name] for name in ("k", "r", "a", "$", "c", "t") if name in fields}
+class _Gist:
+    """What acknowledgements are held against, in columns by sequence; millions of bodies are too much to keep."""
+
+    def __init__(self, state: Replay, entries: Iterable[tuple[int, bytes, bytes]]) -> None:
+        self.about: list[Attempt | None] = [None]
+        self.kinds, self.amounts, self.charged = array("b", [0]), array("q", [0]), array("q", [0])
+        self.decided_at = array("q")
+        for _, body, _ in entries:
+            fields = json.loads(body)
+            self.about.append(state.attempts.get((fields.get("r", ""), fields.get("a", 0))))
+            self.kinds.append(fields["k"])
+            self.amounts.append(fields.get("$", 0))
+            self.charged.append(fields.get("c", 0))
+            self.decided_at.append(fields["t"])
+
+    def decided_until(self, at_us: int) -> int:
+        """How many entries were decided by then: what was heard of at a moment was decided before it, by Postgres'
+        clock, which is this machine's."""
+        return bisect.bisect_right(self.decided_at, at_us)
 
 
-def _true(state: Replay, bodies: Mapping[int, Any], line: Mapping[str, Any], ceiling: int) -> str:
+def _true(state: Replay, gist: _Gist, line: Mapping[str, Any]) -> str:
     """What is untrue about an acknowledgement; empty: nothing."""
     what = line["what"]
     key = (line.get("r", ""), line.get("a", 0))
@@ -84,18 +100,18 @@ def _true(state: Replay, bodies: Mapping[int, Any], line: Mapping[str, Any], cei
             return "" if attempt is not None and attempt.state != "open" else "it was not settled"
         if attempt is not None:
             return "it was refused and is in the ledger"
-        return _could_be_refused(state, line, ceiling)
+        return _could_be_refused(state, line, gist.decided_until(line["at_us"]))
     if attempt is None:
         return "the ledger has no such hold"
-    entry = bodies.get(line["seq"])
-    if entry is None or (entry.get("r"), entry.get("a")) != key:
+    sequence = line["seq"]
+    if not 0 < sequence < len(gist.about) or gist.about[sequence] is not attempt:
         return "its entry is not about it"
-    if what == "hold" and (attempt.sequence != line["seq"] or line["amount"] < line["asked"]):
+    if what == "hold" and (attempt.sequence != sequence or line["amount"] < line["asked"]):
         return "its hold is another"
-    if what == "extend" and (entry["k"] != 4 or entry["$"] != line["added"]):
+    if what == "extend" and (gist.kinds[sequence] != 4 or gist.amounts[sequence] != line["added"]):
         return "its entry is another"
     if what == "commit":
-        charged = entry["c"] if line["corrected"] else entry["$"]
+        charged = gist.charged[sequence] if line["corrected"] else gist.amounts[sequence]
         if charged != line["charged"]:
             return f"the ledger charges {charged}"
         if not line["unconfirmed"] and attempt.charged != line["charged"]:
@@ -105,16 +121,12 @@ def _true(state: Replay, bodies: Mapping[int, Any], line: Mapping[str, Any], cei
     return ""
 
 
-def _sequence(step: tuple[int, int]) -> int:
-    return step[0]
-
-
 def _could_be_refused(state: Replay, line: Mapping[str, Any], ceiling: int) -> str:
     """Whether at some moment between asking and hearing each named budget had no room for it."""
     for budget, left, asked in line["shortfalls"]:
-        steps = state.history.get(budget, [])
-        first = max(0, bisect.bisect_right(steps, line["floor"], key=_sequence) - 1)
-        last = bisect.bisect_right(steps, ceiling, key=_sequence)
-        if not any(step < asked for _, step in steps[first:last]):
+        steps = state.history.get(budget, Steps())
+        first = max(0, bisect.bisect_right(steps.sequences, line["floor"]) - 1)
+        last = bisect.bisect_right(steps.sequences, ceiling)
+        if not any(step < asked for step in steps.left[first:last]):
             return f"{budget} had room for {asked} all the time (it was told {left})"
     return ""
