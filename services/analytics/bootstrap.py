@@ -9,11 +9,14 @@ from pathlib import Path
 from services.access import AdminTokens, look_up_by
 from services.analytics.adapters.budget import RemoteLedger
 from services.analytics.adapters.postgres import PostgresDecisions, PostgresUsage
-from services.analytics.servicer import AnalyticsServicer
+from services.analytics.adapters.postgres_entries import PostgresEntries
+from services.analytics.servicer import AnalyticsServicer, UseCases
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.use_cases.decisions import Decisions
+from services.analytics.use_cases.export import ExportUsage
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
+from services.analytics.use_cases.watch import UsageFeed, WatchUsage
 from services.chassis.app import App, Runtime
 from services.chassis.auth import Authenticator, ServiceTokens
 from services.chassis.call import Call, Caller
@@ -25,7 +28,6 @@ from services.kernel.clock import SystemClock
 from turnpike.analytics.v1.analytics_pb2_grpc import add_AnalyticsServiceServicer_to_server
 
 SQL = Path(__file__).parent / "sql"
-TAIL_SILENCE_S_MAX = 10.0  # the tail sends a heartbeat every second; after ten without one it is not followed
 
 
 @asynccontextmanager
@@ -36,16 +38,24 @@ async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncItera
         open_database(settings.postgres_dsn, schema="analytics", folder=SQL) as database,
         connect("budget", settings.budget_address, token=token) as budget,
     ):
-        usage = PostgresUsage(database)
-        following = FollowLedger(RemoteLedger(budget), usage)
+        usage, entries, feed, clock = (
+            PostgresUsage(database),
+            PostgresEntries(database),
+            UsageFeed(),
+            SystemClock(),
+        )
+        following = FollowLedger(RemoteLedger(budget), usage, feed)
         runtime.health.component("postgres", database.answers, critical=True)
         runtime.health.component("ledger", _heard_of(following), critical=False)
-        servicer = AnalyticsServicer(
-            Decisions(PostgresDecisions(database)), QueryUsage(usage), usage, following, SystemClock()
+        do = UseCases(
+            decisions=Decisions(PostgresDecisions(database)),
+            query_usage=QueryUsage(usage),
+            watch_usage=WatchUsage(usage, entries, feed, lambda: following.followed, clock, runtime.stopping),
+            export_usage=ExportUsage(entries),
         )
-        authenticate = routers_record_admins_ask(
-            ServiceTokens(settings.service_tokens), AdminTokens(look_up_by(budget))
-        )
+        admins = AdminTokens(look_up_by(budget))
+        servicer = AnalyticsServicer(do, usage, following, admins, clock)
+        authenticate = routers_record_admins_ask(ServiceTokens(settings.service_tokens), admins)
         async with _running(following):
             yield [Registration(add_AnalyticsServiceServicer_to_server, servicer, authenticate)]
 
@@ -72,7 +82,7 @@ async def _running(following: FollowLedger) -> AsyncIterator[None]:
 
 def _heard_of(following: FollowLedger) -> Check:
     async def heard_of() -> bool:
-        return following.silence_s is not None and following.silence_s < TAIL_SILENCE_S_MAX
+        return following.followed
 
     return heard_of
 

@@ -1,7 +1,7 @@
 """Protobuf to domain and back."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -118,7 +118,7 @@ def from_pb_decision(decision: Decision) -> DecisionRecord:
     """A record as the store keeps it."""
     principal = decision.principal
     attempts = [attempt for attempt in decision.attempts if attempt.purpose != "mirror"]
-    belief = max(decision.task_belief, key=lambda known: known.probability, default=None)
+    belief = max(decision.task_belief, key=lambda part: part.probability, default=None)
     return DecisionRecord(
         organisation_id=principal.organisation_id,
         decision_id=decision.decision_id,
@@ -198,8 +198,8 @@ def from_pb_range(field: str, span: pb.TimeRange, now: datetime) -> TimeRange:
     """When; a missing end means now."""
     if not span.HasField("from"):
         raise InvalidRequest.of(f"{field}.from", "is required")
-    end = _time(f"{field}.until", span.until) if span.HasField("until") else now
-    return TimeRange(_time(f"{field}.from", getattr(span, "from")), end)
+    end = from_pb_time(f"{field}.until", span.until) if span.HasField("until") else now
+    return TimeRange(from_pb_time(f"{field}.from", getattr(span, "from")), end)
 
 
 def from_pb_usage_query(request: pb.QueryUsageRequest, admin: AdminCaller, now: datetime) -> UsageQuery:
@@ -207,8 +207,8 @@ def from_pb_usage_query(request: pb.QueryUsageRequest, admin: AdminCaller, now: 
     return UsageQuery(
         scope=from_pb_scope(request.scope, admin),
         range=from_pb_range("range", request.range, now),
-        granularity=_known(_GRANULARITIES, request.granularity, "granularity"),
-        group_by=tuple(_known(_GROUPINGS, grouping, "group_by") for grouping in request.group_by),
+        granularity=known(_GRANULARITIES, request.granularity, "granularity"),
+        group_by=from_pb_groupings(request.group_by),
         dimension=request.dimension,
         time_zone=request.time_zone or "UTC",
         rows=page_rows(request.page_size, default=ROWS_DEFAULT, most=ROWS_MAX),
@@ -248,15 +248,15 @@ def to_pb_row(row: UsageRow) -> pb.UsageRow:
 def to_pb_totals(totals: UsageTotals) -> pb.UsageTotals:
     """Sums."""
     return pb.UsageTotals(
-        cost=_money(totals.cost_nanos),
+        cost=to_pb_money(totals.cost_nanos),
         attempts=totals.attempts,
         requests=totals.requests,
         input_tokens=totals.input_tokens,
         output_tokens=totals.output_tokens,
         cache_read_tokens=totals.cache_read_tokens,
         reasoning_tokens=totals.reasoning_tokens,
-        unconfirmed=_money(totals.unconfirmed_nanos),
-        overage=_money(totals.overage_nanos),
+        unconfirmed=to_pb_money(totals.unconfirmed_nanos),
+        overage=to_pb_money(totals.overage_nanos),
         failed=totals.failed,
     )
 
@@ -268,18 +268,26 @@ def to_pb_time(time: datetime) -> Timestamp:
     return stamp
 
 
-def _money(nanos: int) -> Money:
+def to_pb_money(nanos: int) -> Money:
+    """An amount."""
     return Money(nanos=nanos, currency_code="USD")
 
 
-def _time(field: str, stamp: Timestamp) -> datetime:
+def from_pb_groupings(groupings: Iterable["pb.Grouping.ValueType"]) -> tuple[Grouping, ...]:
+    """What rows are told apart by."""
+    return tuple(known(_GROUPINGS, grouping, "group_by") for grouping in groupings)
+
+
+def from_pb_time(field: str, stamp: Timestamp) -> datetime:
+    """A moment; raises InvalidRequest for one that is none."""
     try:
         return stamp.ToDatetime(UTC)
     except (ValueError, OverflowError):
         raise InvalidRequest.of(field, "is not a time between the years 1 and 9999") from None
 
 
-def _known(known: Mapping[Key, Value], value: Key, field: str) -> Value:
-    if value not in known:
+def known(words: Mapping[Key, Value], value: Key, field: str) -> Value:
+    """What a value of an enum means; raises InvalidRequest for one this version does not know."""
+    if value not in words:
         raise InvalidRequest((FieldViolation(field, f"{value} is not a value this version knows"),))
-    return known[value]
+    return words[value]

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Protocol
 
 from services.analytics.domain.decisions import DecisionRecord
-from services.analytics.domain.queries import DecisionQuery, TimeRange, UsageQuery
-from services.analytics.domain.usage import Freshness, LedgerPage, UsageRow, UsageTotals
+from services.analytics.domain.queries import DecisionQuery, Scope, TimeRange, UsageQuery
+from services.analytics.domain.usage import Freshness, LedgerPage, UsageEntry, UsageRow, UsageTotals
 
 
 class UsageStore(Protocol):
@@ -28,6 +28,28 @@ class UsageStore(Protocol):
 
     async def freshness(self, organisation_id: str) -> Freshness | None:
         """Up to where an organisation's ledger has been read; None: nothing of it."""
+        ...
+
+
+class UsageEntries(Protocol):
+    """Single usage entries. Raises StoreUnavailable when the store is down."""
+
+    async def page(
+        self, scope: Scope, span: TimeRange, after: tuple[datetime, int] | None, count: int
+    ) -> list[UsageEntry]:
+        """At most `count` entries of a scope and time, in the order of the ledger, after a time and sequence."""
+        ...
+
+    async def newest(self, scope: Scope, span: TimeRange, count: int) -> list[UsageEntry]:
+        """The newest charges of a scope and time, newest last."""
+        ...
+
+    async def after(self, organisation_id: str, sequence: int, up_to: int, count: int) -> list[UsageEntry]:
+        """At most `count` entries after a sequence and up to another, in order."""
+        ...
+
+    async def last_before(self, organisation_id: str, at: datetime) -> int:
+        """The sequence of the last entry before a time; 0: there is none."""
         ...
 
 

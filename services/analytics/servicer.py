@@ -1,22 +1,37 @@
 """AnalyticsService: protobuf in, protobuf out."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import cast
 
 from google.protobuf.duration_pb2 import Duration
 
 from services.access import AdminCaller
-from services.analytics import convert
+from services.analytics import convert, convert_reports
 from services.analytics.ports import UsageStore
 from services.analytics.use_cases.decisions import Decisions
+from services.analytics.use_cases.export import ExportUsage
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
+from services.analytics.use_cases.watch import WatchUsage
 from services.chassis import tracing
-from services.chassis.call import current_call
+from services.chassis.auth import Authenticator
+from services.chassis.call import Call, current_call
 from services.kernel.clock import Clock
 from services.kernel.errors import InvalidRequest
 from turnpike.analytics.v1 import analytics_pb2 as pb
 from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceServicer
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the service does."""
+
+    decisions: Decisions
+    query_usage: QueryUsage
+    watch_usage: WatchUsage
+    export_usage: ExportUsage
 
 
 class AnalyticsServicer(AnalyticsServiceServicer):
@@ -24,16 +39,17 @@ class AnalyticsServicer(AnalyticsServiceServicer):
 
     def __init__(
         self,
-        decisions: Decisions,
-        query_usage: QueryUsage,
+        do: UseCases,
         usage: UsageStore,
         following: FollowLedger,
+        admins: Authenticator,
         clock: Clock,
     ) -> None:
-        self._decisions = decisions
-        self._query_usage = query_usage
+        """`admins` says whether a watcher's token still works."""
+        self._do = do
         self._usage = usage
         self._following = following
+        self._admins = admins
         self._clock = clock
 
     async def RecordDecisions(
@@ -42,7 +58,7 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         """Answers a batch once it is stored; a batch without an answer is to be sent again."""
         async for batch in request_iterator:
             with tracing.below(batch.traceparents, "decision.record"):
-                recorded = await self._decisions.record(
+                recorded = await self._do.decisions.record(
                     [convert.from_pb_decision(each) for each in batch.decisions]
                 )
             yield pb.RecordDecisionsResponse(batch_id=batch.batch_id, recorded=recorded)
@@ -50,15 +66,26 @@ class AnalyticsServicer(AnalyticsServiceServicer):
     async def QueryUsage(self, request: pb.QueryUsageRequest, context: object) -> pb.QueryUsageResponse:
         """Sums usage and cost by time and dimensions."""
         query = convert.from_pb_usage_query(request, _admin(), self._clock.now())
-        answer = await self._query_usage(query, request.page_token)
+        answer = await self._do.query_usage(query, request.page_token)
         return convert.to_pb_usage(answer, query.scope.organisation_id)
+
+    async def WatchUsage(
+        self, request: pb.WatchUsageRequest, context: object
+    ) -> AsyncIterator[pb.WatchUsageResponse]:
+        """Streams what is consumed, as it is consumed."""
+        call, since = _call(), convert_reports.from_pb_since(request)
+        scope = convert.from_pb_scope(request.scope, _admin())
+        watched = self._do.watch_usage(scope, since, request.updates_per_second, lambda: self._admins(call))
+        async with aclosing(watched) as news:
+            async for each in news:
+                yield convert_reports.to_pb_news(each)
 
     async def ListDecisions(
         self, request: pb.ListDecisionsRequest, context: object
     ) -> pb.ListDecisionsResponse:
         """Lists decision records, newest first."""
         query = convert.from_pb_decision_query(request, _admin(), self._clock.now())
-        records, next_token = await self._decisions.list(query, request.page_token)
+        records, next_token = await self._do.decisions.list(query, request.page_token)
         decisions = [convert.to_pb_decision(found.record) for found in records]
         return pb.ListDecisionsResponse(decisions=decisions, next_page_token=next_token)
 
@@ -67,13 +94,24 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         admin = _admin()
         if not request.decision_id and not request.request_id:
             raise InvalidRequest.of("name", "needs a decision_id or a request_id")
-        record = await self._decisions.get(
+        record = await self._do.decisions.get(
             admin.organisation(request.organisation_id),
             admin.team(""),
             decision_id=request.decision_id,
             request_id=request.request_id,
         )
         return pb.GetDecisionResponse(decision=convert.to_pb_decision(record))
+
+    async def ExportUsage(
+        self, request: pb.ExportUsageRequest, context: object
+    ) -> AsyncIterator[pb.ExportUsageResponse]:
+        """Streams usage rows as a file in pieces."""
+        scope = convert.from_pb_scope(request.scope, _admin())
+        span = convert.from_pb_range("range", request.range, self._clock.now())
+        wanted = convert_reports.from_pb_format(request.format)
+        async with aclosing(self._do.export_usage(scope, span, wanted, request.resume_token)) as pieces:
+            async for piece in pieces:
+                yield convert_reports.to_pb_piece(piece)
 
     async def GetFreshness(self, request: pb.GetFreshnessRequest, context: object) -> pb.GetFreshnessResponse:
         """Says up to where the ledger has been read."""
@@ -86,7 +124,11 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         )
 
 
-def _admin() -> AdminCaller:
+def _call() -> Call:
     call = current_call()
     assert call is not None
-    return cast(AdminCaller, call.caller)
+    return call
+
+
+def _admin() -> AdminCaller:
+    return cast(AdminCaller, _call().caller)

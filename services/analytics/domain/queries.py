@@ -80,6 +80,11 @@ class TimeRange:
         last = (self.end - _EPOCH) // ROLLUP * ROLLUP + _EPOCH
         return (first, last) if first < last else (self.end, self.end)
 
+    def violations(self) -> Iterator[FieldViolation]:
+        """What is wrong with it."""
+        if self.start >= self.end:
+            yield FieldViolation("range", "must end after it begins")
+
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -105,6 +110,11 @@ class UsageQuery:
             or bool(self.scope.dimensions)
         )
 
+    @property
+    def rollups(self) -> TimeRange | None:
+        """The part of the range that whole rollups answer. None: they cannot."""
+        return None if self.needs_entries else TimeRange(*self.range.rollup_edges())
+
     def check(self) -> None:
         """Raises InvalidRequest with everything that is wrong."""
         violations = tuple(self._violations())
@@ -112,20 +122,44 @@ class UsageQuery:
             raise InvalidRequest(violations)
 
     def _violations(self) -> Iterator[FieldViolation]:
-        if self.range.start >= self.range.end:
-            yield FieldViolation("range", "must end after it begins")
+        yield from self.range.violations()
         if self.granularity is Granularity.MINUTE and self.range.end - self.range.start > MINUTES_RANGE_MAX:
             yield FieldViolation("granularity", "minutes are for ranges of up to a day")
-        if len(self.group_by) > GROUPINGS_MAX:
-            yield FieldViolation("group_by", f"takes at most {GROUPINGS_MAX} groupings")
-        if len(set(self.group_by)) < len(self.group_by):
-            yield FieldViolation("group_by", "names a grouping twice")
-        if Grouping.DIMENSION in self.group_by and not self.dimension:
-            yield FieldViolation("dimension", "is required to group by a dimension")
-        try:
-            ZoneInfo(self.time_zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            yield FieldViolation("time_zone", "is not an IANA time zone")
+        yield from _grouping_violations(self.group_by, self.dimension)
+        yield from zone_violations(self.time_zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """A question for a report over a range: one row a group, or one of all if nothing is told apart."""
+
+    scope: Scope
+    range: TimeRange
+    group_by: tuple[Grouping, ...] = ()
+    dimension: str = ""
+
+    def check(self) -> None:
+        """Raises InvalidRequest with everything that is wrong."""
+        violations = (*self.range.violations(), *_grouping_violations(self.group_by, self.dimension))
+        if violations:
+            raise InvalidRequest(violations)
+
+
+def _grouping_violations(group_by: tuple[Grouping, ...], dimension: str) -> Iterator[FieldViolation]:
+    if len(group_by) > GROUPINGS_MAX:
+        yield FieldViolation("group_by", f"takes at most {GROUPINGS_MAX} groupings")
+    if len(set(group_by)) < len(group_by):
+        yield FieldViolation("group_by", "names a grouping twice")
+    if Grouping.DIMENSION in group_by and not dimension:
+        yield FieldViolation("dimension", "is required to group by a dimension")
+
+
+def zone_violations(name: str) -> Iterator[FieldViolation]:
+    """What is wrong with a time zone's name."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        yield FieldViolation("time_zone", "is not an IANA time zone")
 
 
 @dataclass(frozen=True, slots=True)

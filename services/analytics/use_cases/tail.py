@@ -12,10 +12,12 @@ import time
 import structlog
 
 from services.analytics.ports import LedgerTail, UsageStore
+from services.analytics.use_cases.watch import UsageFeed
 from services.kernel.errors import TurnpikeError
 
 RETRY_S_MIN = 0.2
 RETRY_S_MAX = 5.0  # the budget service restarts within seconds; longer waits only make figures old
+SILENCE_S_MAX = 10.0  # the tail sends a heartbeat every second; after ten without one it is not followed
 
 log = structlog.get_logger()
 
@@ -23,15 +25,22 @@ log = structlog.get_logger()
 class FollowLedger:
     """Runs for as long as the process does."""
 
-    def __init__(self, tail: LedgerTail, store: UsageStore) -> None:
+    def __init__(self, tail: LedgerTail, store: UsageStore, feed: UsageFeed) -> None:
+        """`feed` is told what the store has."""
         self._tail = tail
         self._store = store
+        self._feed = feed
         self._heard_at: float | None = None
 
     @property
     def silence_s(self) -> float | None:
         """How long ago the ledger was last heard of, in seconds. None: never."""
         return None if self._heard_at is None else time.monotonic() - self._heard_at
+
+    @property
+    def followed(self) -> bool:
+        """Whether the ledger is heard of."""
+        return self.silence_s is not None and self.silence_s < SILENCE_S_MAX
 
     async def run(self) -> None:
         """Follows the ledger until cancelled. Whatever stops it is logged, shows in `silence_s`, and is tried again."""
@@ -46,9 +55,12 @@ class FollowLedger:
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     async def _follow(self) -> None:
-        async for pages in self._tail.read(await self._store.positions()):
+        positions = await self._store.positions()
+        self._feed.reached(positions)
+        async for pages in self._tail.read(positions):
             self._heard_at = time.monotonic()
             for page in pages:
                 if not await self._store.store(page):
                     log.info("another replica is ahead", organisation=page.organisation_id)
                     return
+                self._feed.stored(page)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.analytics.domain.queries import TimeRange, UsageQuery
+from services.analytics.domain.queries import UsageQuery
 from services.analytics.domain.usage import Freshness, UsageRow, UsageTotals
 from services.analytics.ports import UsageStore
 from services.kernel.pages import key_time, page_key, page_token
@@ -29,10 +29,9 @@ class QueryUsage:
     async def __call__(self, query: UsageQuery, token: str) -> UsageAnswer:
         query.check()
         after = self._after(token, len(query.group_by))
-        rollups = None if query.needs_entries else TimeRange(*query.range.rollup_edges())
         # Read first: the sums may then hold more than the position says, never less.
         freshness = await self._store.freshness(query.scope.organisation_id)
-        rows, totals = await self._store.sum(query, rollups, after)
+        rows, totals = await self._store.sum(query, query.rollups, after)
         full = len(rows) == query.rows
         next_token = page_token((rows[-1].start.isoformat(), *rows[-1].group)) if full else ""
         return UsageAnswer(rows, totals, next_token, freshness)

@@ -1,13 +1,11 @@
 """Usage and decisions in a real Postgres: sums are exact however they are asked for, and repeating changes nothing."""
 
 import random
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from services.analytics.adapters.postgres import PostgresDecisions, PostgresUsage
-from services.analytics.bootstrap import SQL
 from services.analytics.domain.decisions import DecisionRecord
 from services.analytics.domain.queries import (
     DecisionQuery,
@@ -17,51 +15,13 @@ from services.analytics.domain.queries import (
     TimeRange,
     UsageQuery,
 )
-from services.analytics.domain.usage import LedgerPage, UsageEntry, UsageRow
+from services.analytics.domain.usage import UsageRow
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.usage import QueryUsage
-from services.chassis.postgres import Database, open_database
+from services.chassis.postgres import Database
 from services.kernel.errors import InvalidRequest, NotFound
 from services.kernel.pages import page_token
-
-START = datetime(2026, 3, 27, 22, 7, 3, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(postgres_dsn: str) -> AsyncIterator[Database]:
-    async with open_database(postgres_dsn, schema="analytics", folder=SQL) as opened:
-        yield opened
-
-
-def usage(sequence: int, at: datetime, **changes: object) -> UsageEntry:
-    base: dict[str, object] = {
-        "organisation_id": "org_1",
-        "sequence": sequence,
-        "occurred_at": at,
-        "kind": "commit",
-        "request_id": f"r{sequence}",
-        "attempt": 1,
-        "team_id": "team_1",
-        "project_id": "proj_1",
-        "key_id": "key_1",
-        "user_id": "",
-        "model": "openai/gpt-4o",
-        "outcome": "succeeded",
-        "cost_nanos": 10,
-        "overage_nanos": 0,
-        "unconfirmed_nanos": 0,
-        "input_tokens": 3,
-        "output_tokens": None,
-        "cache_read_tokens": 0,
-        "reasoning_tokens": None,
-        "dimensions": {"task": "chat"},
-    }
-    return UsageEntry(**(base | changes))  # type: ignore[arg-type]
-
-
-def page(*entries: UsageEntry, after: int = 0, last: int | None = None) -> LedgerPage:
-    end = entries[-1].sequence if last is None else last
-    return LedgerPage(entries[0].organisation_id, after, end, entries[-1].occurred_at, entries)
+from tests.support.usage import START, page, usage
 
 
 async def test_a_page_is_stored_once_and_only_in_its_place(database: Database) -> None:

@@ -1,0 +1,80 @@
+"""Protobuf to domain and back, for what is watched, forecast, compared and exported."""
+
+from datetime import datetime
+
+from services.access import AdminCaller
+from services.analytics.convert import (
+    from_pb_groupings,
+    from_pb_range,
+    from_pb_scope,
+    from_pb_time,
+    known,
+    to_pb_money,
+    to_pb_time,
+    to_pb_totals,
+)
+from services.analytics.domain.exporting import ExportFormat, Piece
+from services.analytics.domain.queries import Breakdown
+from services.analytics.domain.usage import UsageEntry
+from services.analytics.domain.watching import UsageNews
+from turnpike.analytics.v1 import analytics_pb2 as pb
+
+_FORMATS = {
+    pb.EXPORT_FORMAT_UNSPECIFIED: ExportFormat.CSV,
+    pb.EXPORT_FORMAT_CSV: ExportFormat.CSV,
+    pb.EXPORT_FORMAT_JSON_LINES: ExportFormat.JSON_LINES,
+    pb.EXPORT_FORMAT_FOCUS_CSV: ExportFormat.FOCUS_CSV,
+}
+
+
+def from_pb_breakdown(
+    request: pb.QuerySavingsRequest | pb.QueryWasteRequest, admin: AdminCaller, now: datetime
+) -> Breakdown:
+    """The question of a report."""
+    return Breakdown(
+        scope=from_pb_scope(request.scope, admin),
+        range=from_pb_range("range", request.range, now),
+        group_by=from_pb_groupings(request.group_by),
+        dimension=request.dimension,
+    )
+
+
+def from_pb_since(request: pb.WatchUsageRequest) -> datetime | None:
+    """From when on to watch; None: from now."""
+    return from_pb_time("since", request.since) if request.HasField("since") else None
+
+
+def to_pb_news(news: UsageNews) -> pb.WatchUsageResponse:
+    """What a watcher is told."""
+    return pb.WatchUsageResponse(
+        observed_at=to_pb_time(news.observed_at),
+        events=[to_pb_event(entry) for entry in news.events],
+        totals=to_pb_totals(news.totals),
+    )
+
+
+def to_pb_event(entry: UsageEntry) -> pb.UsageEvent:
+    """One charge."""
+    return pb.UsageEvent(
+        request_id=entry.request_id,
+        attempt=entry.attempt,
+        team_id=entry.team_id,
+        project_id=entry.project_id,
+        key_id=entry.key_id,
+        user_id=entry.user_id,
+        model=entry.model,
+        cost=to_pb_money(entry.cost_nanos),
+        occurred_at=to_pb_time(entry.occurred_at),
+        outcome=entry.outcome,
+        ledger_sequence=entry.sequence,
+    )
+
+
+def from_pb_format(value: "pb.ExportFormat.ValueType") -> ExportFormat:
+    """How a file is written."""
+    return known(_FORMATS, value, "format")
+
+
+def to_pb_piece(piece: Piece) -> pb.ExportUsageResponse:
+    """A piece of a file."""
+    return pb.ExportUsageResponse(content=piece.content, resume_token=piece.resume_token)
