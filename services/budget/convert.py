@@ -154,6 +154,9 @@ def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller) -> Terms:
         ModelRef.parse(terms.model)
     except ValueError as wrong:
         raise InvalidRequest.of("terms.model", str(wrong)) from wrong
+    keep_free = _keep_free(terms) if terms.keep_free_permille else None
+    # A policy's word about others, not what is asked for: a repetition under another policy is the same request.
+    terms.ClearField("keep_free_permille")
     return Terms(
         caller=caller.name,
         metering=isinstance(caller, KeyCaller),
@@ -165,7 +168,7 @@ def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller) -> Terms:
         endpoint_id=terms.endpoint_id,
         dimensions=_dimensions(terms.dimensions, "terms.dimensions"),
         digest=_digest(caller.name.encode() + b"\0" + terms.SerializeToString(deterministic=True)),
-        keep_free=_keep_free(terms) if terms.keep_free_permille else None,
+        keep_free=keep_free,
     )
 
 

@@ -78,9 +78,10 @@ def replay(
     rolling: Mapping[str, tuple[int, int]] = {},
     lenient: frozenset[str] = frozenset(),
     history: bool = False,
+    kept: Mapping[int, Mapping[str, int]] = {},
 ) -> Replay:
     """Replays (sequence, body, hash) in order. `rolling`: budget → (bucket length in µs, buckets). `lenient`: budgets
-    that let pass."""
+    that let pass. `kept`: sequence of a hold → budget → what it was told to leave free, in parts per thousand."""
     state = Replay()
     previous = b""
     for expected, (sequence, body, hashed) in enumerate(entries, start=1):
@@ -94,7 +95,7 @@ def replay(
         if fields["n"] != sequence:
             _wrong(state, sequence, f"says that it is {fields['n']}")
         state.kinds[fields["k"]] = state.kinds.get(fields["k"], 0) + 1
-        _apply(state, fields, rolling, lenient, history)
+        _apply(state, fields, rolling, lenient, history, kept.get(sequence, {}))
         state.last_sequence = sequence
     return state
 
@@ -139,6 +140,7 @@ def _apply(
     rolling: Mapping[str, tuple[int, int]],
     lenient: frozenset[str],
     history: bool,
+    kept: Mapping[str, int],
 ) -> None:
     sequence, kind = fields["n"], fields["k"]
     for no, budget, unit, start, end, limit, known in fields.get("w", ()):
@@ -179,6 +181,10 @@ def _apply(
                     state.overshoot += 1
                     what = f"kind {kind} admits {used} of {limit} in window {no} of {window.budget}"
                     _wrong(state, sequence, what)
+                elif left < limit * kept.get(window.budget, 0) // 1000:
+                    _wrong(
+                        state, sequence, f"leaves {left} of {limit} of {window.budget}, and was to leave more"
+                    )
             if history:
                 _remember(state, sequence, window.budget, fields["t"], rolling)
     if kind in (HOLD, EXTEND, COMMIT, RELEASE, EXPIRE, CORRECT):

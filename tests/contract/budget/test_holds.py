@@ -18,6 +18,7 @@ from turnpike.budget.v1.entities_pb2 import Budget, BudgetSubject, RequestWindow
 from turnpike.budget.v1.ledger_pb2 import LEDGER_ENTRY_KIND_COMMIT, LEDGER_ENTRY_KIND_EXPIRE, LedgerEntry
 from turnpike.common.v1.error_pb2 import BUDGET_UNIT_CONCURRENCY, BUDGET_UNIT_TOKENS, BudgetFailure
 from turnpike.common.v1.money_pb2 import Money
+from turnpike.common.v1.usage_pb2 import USAGE_SOURCE_VENDOR, Usage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -66,6 +67,17 @@ async def test_a_hold_is_in_every_budget_and_its_rest_comes_back(
     for number in range(3):
         status = (await standing(budgets, tenant, number)).status
         assert (status.held, status.spent, status.left) == (0, 150_000_000, 850_000_000)
+
+
+async def test_a_repetition_under_another_policy_is_the_same_request(tenant: Tenant, router: Any) -> None:
+    asked = hold(tenant, 100, keep_free_permille={"provider:openai": 100})
+    first = (await router.Hold(asked)).grant
+    asked.terms.keep_free_permille.clear()
+    asked.terms.keep_free_permille["group:fast"] = 300
+    assert (await router.Hold(asked)).grant == first
+    asked.terms.model = "openai/another"
+    with pytest.raises(RemoteError, match="other content"):
+        await router.Hold(asked)
 
 
 async def test_what_does_not_fit_is_refused_with_every_figure(tenant: Tenant, router: Any) -> None:
@@ -346,6 +358,25 @@ async def test_a_tail_of_usage_says_what_was_charged_and_no_more(tenant: Tenant,
                 occurred_at=entry.occurred_at,
             )
         assert seen == entry
+
+
+async def test_tokens_that_the_vendor_does_not_bill_are_told_and_cost_nothing(
+    tenant: Tenant, router: Any
+) -> None:
+    asked, like = hold(tenant, 100_000_000), hold(tenant, 100_000_000)
+    await router.Hold(asked)
+    await router.Hold(like)
+    usage = Usage(input_tokens=1_500, output_tokens=50, source=USAGE_SOURCE_VENDOR)
+    usage.unbilled_input_tokens, usage.unbilled_output_tokens = 1_420, 20
+    charged = (await router.Commit(commit(asked.key, None, usage=usage))).receipt.charged
+    billed = Usage(input_tokens=80, output_tokens=30, source=USAGE_SOURCE_VENDOR)
+    assert charged == (await router.Commit(commit(like.key, None, usage=billed))).receipt.charged
+    async with router.watch("TailLedger", pb.TailLedgerRequest()) as batches:
+        async for batch in batches:
+            told = [entry.usage for entry in batch.entries if entry.usage.HasField("unbilled_input_tokens")]
+            if told:
+                break
+    assert told == [usage]
 
 
 async def test_the_ledger_tells_it_all(tenant: Tenant, router: Any) -> None:

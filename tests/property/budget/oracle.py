@@ -13,6 +13,8 @@ class OracleBudget:
     unit: str
     limit: int
     ceiling: bool = False
+    rate_of: str = ""
+    """The models it counts, where holds can be told to leave a share of it to others."""
 
 
 @dataclass
@@ -59,8 +61,9 @@ class Oracle:
             and sum(self.figures(name)) + asked[budget.unit] > budget.limit
         }
 
-    def hold(self, key: tuple[str, int], money: int, tokens: int) -> str:
-        """`granted`, or the reason of the refusal."""
+    def hold(self, key: tuple[str, int], money: int, tokens: int, kept: dict[str, int]) -> str:
+        """`granted`, or the reason of the refusal. `kept`: what must be left of rates, in parts per thousand, by the
+        models they count."""
         known = self.attempts.get(key)
         if known is not None:
             if known.content != (money, tokens):
@@ -70,6 +73,10 @@ class Oracle:
         short = self.short_of(wanted, wanted)
         if short:
             return self._reason(short)
+        for name, budget in self.budgets.items():
+            left = budget.limit - sum(self.figures(name)) - wanted[budget.unit]
+            if budget.rate_of and left < budget.limit * kept.get(budget.rate_of, 0) // 1000:
+                return "RATE_LIMITED"
         self.attempts[key] = OracleAttempt((money, tokens), wanted)
         return "granted"
 

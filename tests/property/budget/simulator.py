@@ -57,6 +57,9 @@ START = datetime(2026, 3, 28, 22, 0, tzinfo=UTC)
 ORGANISATION, TEAM, PROJECT, KEY, USER = "org_s", "team_s", "proj_s", "key_s", "user_s"
 MODELS = ("openai/gpt", "anthropic/claude")
 SECRET = b"s" * 32
+RESERVED_RATE, RESERVED_SCOPE = "bud_9", "provider:openai"
+"""A rate of which some holds must leave a share to others, and what it counts."""
+KEPT_PERMILLE = (0, 150, 400)
 SCALE = 10**16
 """Amounts are large, so that arithmetic in floating point would show."""
 
@@ -70,8 +73,8 @@ class Prices:
         return ModelPrice(model, (PriceTier(0, 10**15, 10**15),))
 
 
-def budgets(chance: random.Random) -> dict[str, Budget]:
-    """Budgets of every kind, small enough to be full most of the time."""
+def budgets(chance: random.Random, policy: random.Random | None) -> dict[str, Budget]:
+    """Budgets of every kind, small enough to be full most of the time; with a `policy` one to keep a share of."""
 
     def budget(
         number: int, kind: SubjectKind, of: str, unit: Unit, limit: int, window: Any, **more: Any
@@ -110,6 +113,19 @@ def budgets(chance: random.Random) -> dict[str, Budget]:
         ),
         budget(8, SubjectKind.ORGANISATION, ORGANISATION, Unit.MONEY, SCALE * 3, PerRequest()),
     ]
+    if policy is not None:
+        openai = ModelScope(ModelScopeKind.PROVIDER, "openai")
+        rate = budget(
+            9,
+            SubjectKind.ORGANISATION,
+            ORGANISATION,
+            Unit.REQUESTS,
+            policy.randint(5, 25),
+            Rolling(timedelta(minutes=1), 6),
+            model_scope=openai,
+        )
+        assert (rate.budget_id, str(openai)) == (RESERVED_RATE, RESERVED_SCOPE)
+        made.append(rate)
     return {each.budget_id: each for each in made}
 
 
@@ -378,18 +394,25 @@ class Simulation:
     unique: bool = True
     checked: bool = True
     early_acknowledgement: bool = False
+    reserves: bool = True
+    """Whether holds may have to leave a share of a rate to others. False: a history from before there was that."""
     tally: Tally[str] = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
+        self.policy = random.Random(f"{self.seed} policy") if self.reserves else None
         config = TreeConfig(
-            ORGANISATION, 0, Prices(), budgets(self.chance), {KEY: KeyInForce(KEY, PROJECT, TEAM, USER)}
+            ORGANISATION,
+            0,
+            Prices(),
+            budgets(self.chance, self.policy),
+            {KEY: KeyInForce(KEY, PROJECT, TEAM, USER)},
         )
         self.store = Store(config, self.fenced, self.unique, self.checked)
         self.owners = [Owner("a", self.store), Owner("b", self.store)]
         self.now_us = to_us(START)
         self.terms = {
-            model: Terms(
+            (model, permille): Terms(
                 caller="service:router",
                 metering=False,
                 principal=(TEAM, PROJECT, KEY, USER),
@@ -399,9 +422,11 @@ class Simulation:
                 lease_us=60_000_000,
                 endpoint_id="",
                 dimensions={},
-                digest=f"d{number}",
+                digest=f"d{number}",  # what is kept for others is no part of what is asked for
+                keep_free={RESERVED_SCOPE: permille} if permille else None,
             )
             for number, model in enumerate(MODELS)
+            for permille in KEPT_PERMILLE
         }
         self.number = 0
         self.open: dict[tuple[str, int], int] = {}
@@ -410,6 +435,8 @@ class Simulation:
         self.acknowledged: list[tuple[Any, Any]] = []
         self.leases: dict[tuple[str, int], int] = {}
         self.begun: list[HoldAsk] = []
+        self.kept: dict[int, dict[str, int]] = {}
+        """Holds, by their entries, that were to leave a share to others."""
 
     def run(self) -> None:
         """Lets the history happen, then verifies it."""
@@ -487,10 +514,14 @@ class Simulation:
         if self.begun:
             again = chance.choice(self.begun)  # the same again, or its id with other content
             amount = again.amount if chance.random() < 0.7 else SCALE // 7
+            terms = self._under_policy(again.terms.model)  # which may have changed meanwhile
             return HoldAsk(
-                again.request_id, again.attempt, amount, again.input_tokens, again.output_tokens, again.terms
+                again.request_id, again.attempt, amount, again.input_tokens, again.output_tokens, terms
             )
         return self._hold()
+
+    def _under_policy(self, model: str) -> Terms:
+        return self.terms[model, self.policy.choice(KEPT_PERMILLE) if self.policy else 0]
 
     def _caller(self) -> str:
         return "service:router" if self.chance.random() < 0.9 else "key_stranger"
@@ -504,7 +535,7 @@ class Simulation:
             amount,
             100,
             self.chance.randint(0, 4000),
-            self.terms[self.chance.choice(MODELS)],
+            self._under_policy(self.chance.choice(MODELS)),
         )
         self.begun.append(ask)
         return ask
@@ -523,7 +554,7 @@ class Simulation:
 
     def _batch(self, owner: Owner, asks: list[Any]) -> None:
         """Decides and writes, as TreeOwner does; crashes and lost replies on the way."""
-        chance = self.chance
+        chance, before = self.chance, self.store.sequence
         for _ in range(4):
             tree = owner.tree
             assert tree is not None
@@ -541,7 +572,7 @@ class Simulation:
                     answers.append(refusal)
             fate = chance.random()
             if self.early_acknowledgement:
-                self._heard(asks, answers, tree)
+                self._heard(asks, answers, before)
             if fate < 0.02:  # dies before it writes
                 owner.tree = None
                 self.tally["died before its write"] += 1
@@ -573,7 +604,7 @@ class Simulation:
             if chance.random() < 0.02:
                 tree.settled.clear()  # as if they had been pushed out by newer ones
             if not self.early_acknowledgement:
-                self._heard(asks, answers, tree)
+                self._heard(asks, answers, before)
             return
 
     def _compare(self, owner: Owner, tree: Tree) -> None:
@@ -617,7 +648,8 @@ class Simulation:
             if counted != there:
                 raise Wrong(f"{slot.budget.budget_id} counts {counted} of {there}")
 
-    def _heard(self, asks: list[Any], answers: list[Any], tree: Tree) -> None:
+    def _heard(self, asks: list[Any], answers: list[Any], before: int) -> None:
+        """Answers reach their callers; what was decided of them has sequences after `before`."""
         for ask, answer in zip(asks, answers, strict=True):
             self.tally[f"{type(ask).__name__} {getattr(answer, 'reason', type(answer).__name__)}"] += 1
             self.acknowledged.append((ask, answer))
@@ -636,13 +668,16 @@ class Simulation:
             if isinstance(hold, HoldAsk) and isinstance(grant, Grant):
                 self.open[hold.request_id, hold.attempt] = grant.amount
                 self.leases[hold.request_id, hold.attempt] = grant.lease_expires_us
+                permille = (hold.terms.keep_free or {}).get(RESERVED_SCOPE, 0)
+                if grant.sequence > before and hold.terms.model.startswith("openai/"):
+                    self.kept.setdefault(grant.sequence, {RESERVED_RATE: permille})
             if isinstance(ask, RenewAsk) and isinstance(answer, Renewed) and not answer.not_open:
                 self.leases[ask.keys[0]] = answer.lease_expires_us
             refusal = answer.refusal if isinstance(answer, CommittedAndHeld) else answer
             if getattr(refusal, "reason", "") in ("BUDGET_EXHAUSTED", "RATE_LIMITED"):
-                self._must_not_fit(refusal)
+                self._must_not_fit(refusal, hold)
 
-    def _must_not_fit(self, refusal: Any) -> None:
+    def _must_not_fit(self, refusal: Any, ask: Any) -> None:
         """Each budget that refused had no room, by its own figures."""
         for shortfall in refusal.shortfalls:
             left = shortfall.limit - shortfall.spent - shortfall.held - shortfall.overage
@@ -651,6 +686,12 @@ class Simulation:
             budget = self.store.config.budgets[shortfall.budget_id]
             if budget.mode is not Mode.HARD:
                 raise Wrong(f"{shortfall.budget_id} lets pass and refused")
+            if shortfall.budget_id == RESERVED_RATE:
+                keep_free = ask.terms.keep_free if isinstance(ask, HoldAsk) else None
+                kept = budget.limit * (keep_free or {}).get(RESERVED_SCOPE, 0) // 1000
+                if shortfall.limit not in (budget.limit, budget.limit - kept):
+                    raise Wrong(f"{shortfall} is told of another limit, {kept} are kept for others")
+                self.tally["refused for the sake of others"] += shortfall.limit < budget.limit
 
     def _finish(self) -> None:
         """Silence ends what is open."""
@@ -679,6 +720,7 @@ class Simulation:
             ((entry.sequence, entry.body, entry.hash) for entry in store.entries),
             rolling=rolling,
             lenient=lenient,
+            kept=self.kept,
         )
         problems = [*state.problems]
         problems += ledger_replay.compare(state, [vars(row) for row in store.rows.values()])

@@ -195,6 +195,34 @@ def what_just_fits_is_refused(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @fault
+def what_is_kept_for_others_is_taken(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    patch.setattr(decide, "check_kept_free", lambda tree_, path, wanted, keep_free: None)
+    return {}
+
+
+@fault
+def one_more_is_taken_of_what_is_kept(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    original = admission.check_kept_free
+
+    def check_kept_free(tree_: Any, path: Any, wanted: Any, keep_free: Any) -> None:
+        original(tree_, path, tuple(max(0, amount - 1) for amount in wanted), keep_free)
+
+    patch.setattr(decide, "check_kept_free", check_kept_free)
+    return {}
+
+
+@fault
+def more_is_kept_than_was_said(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    original = admission.check_kept_free
+
+    def check_kept_free(tree_: Any, path: Any, wanted: Any, keep_free: Any) -> None:
+        original(tree_, path, wanted, {scope: permille + 200 for scope, permille in keep_free.items()})
+
+    patch.setattr(decide, "check_kept_free", check_kept_free)
+    return {}
+
+
+@fault
 def past_buckets_do_not_count(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     patch.setattr(tree.Slot, "restate", lambda self: setattr(self, "rest", 0))
     return {}

@@ -18,7 +18,7 @@ from tests.support.budget_admin import make_tenant, request_id
 from tests.support.databases import Databases
 from turnpike.budget.v1 import budget_admin_pb2 as admin_pb
 from turnpike.budget.v1 import budget_pb2 as pb
-from turnpike.budget.v1.entities_pb2 import Budget, BudgetSubject, RequestWindow, Window
+from turnpike.budget.v1.entities_pb2 import Budget, BudgetSubject, ModelScope, RequestWindow, Window
 from turnpike.common.v1.error_pb2 import (
     BUDGET_UNIT_CONCURRENCY,
     BUDGET_UNIT_MONEY,
@@ -29,6 +29,8 @@ from turnpike.common.v1.money_pb2 import Money
 from turnpike.common.v1.usage_pb2 import Usage
 
 INPUT_TOKENS = 10
+SHARED = "openai"
+"""Whose rate holds may have to leave a share of to others."""
 
 numbers = st.integers(0, 5)
 amounts = st.integers(0, 400)
@@ -89,30 +91,42 @@ class Machine(RuleBasedStateMachine):
             "requests": (BUDGET_UNIT_REQUESTS, requests, None),
             "open": (BUDGET_UNIT_CONCURRENCY, open_, None),
             "ceiling": (BUDGET_UNIT_MONEY, 350, per_request),
+            "shared": (BUDGET_UNIT_CONCURRENCY, open_ + 1, None),
         }
         self.made: dict[str, Budget] = {}
         self.oracle = Oracle({})
         for name, (unit, limit, window) in wanted.items():
             budget = Budget(subject=subject, unit=unit, limit=limit, window=window, display_name=name)
+            if name == "shared":
+                budget.model_scope.CopyFrom(ModelScope(provider=SHARED))
             create = admin_pb.CreateBudgetRequest(request_id=request_id(), budget=budget)
             self.made[name] = service.do(service.operator.CreateBudget(create)).budget
-            unit_name = "money" if name == "ceiling" else name
-            self.oracle.budgets[name] = OracleBudget(unit_name, limit, ceiling=name == "ceiling")
+            unit_name = {"ceiling": "money", "shared": "open"}.get(name, name)
+            self.oracle.budgets[name] = OracleBudget(
+                unit_name,
+                limit,
+                ceiling=name == "ceiling",
+                rate_of=f"provider:{SHARED}" if name == "shared" else "",
+            )
 
     def _key(self, number: int, next_: int = 1) -> Any:
         return attempt(self.tenant, f"machine-{number}", next_)
 
-    @rule(number=numbers, money=amounts, tokens=st.integers(0, 300))
-    def hold(self, number: int, money: int, tokens: int) -> None:
+    @rule(
+        number=numbers, money=amounts, tokens=st.integers(0, 300), permille=st.sampled_from([0, 0, 300, 700])
+    )
+    def hold(self, number: int, money: int, tokens: int, permille: int) -> None:
+        kept = {f"provider:{SHARED}": permille, "provider:another": 1000}
         request = hold(
             self.tenant,
             money,
             self._key(number),
             input_tokens_bound=INPUT_TOKENS,
             output_tokens_bound=tokens,
+            keep_free_permille=kept,
         )
         answer = self.service.ask("Hold", request)
-        expected = self.oracle.hold((f"machine-{number}", 1), money, INPUT_TOKENS + tokens)
+        expected = self.oracle.hold((f"machine-{number}", 1), money, INPUT_TOKENS + tokens, kept)
         assert (answer if isinstance(answer, str) else "granted") == expected
 
     @rule(number=numbers, extension=st.integers(1, 3), money=st.integers(1, 200))
@@ -141,7 +155,8 @@ class Machine(RuleBasedStateMachine):
         assert (answer if isinstance(answer, str) else "released") == expected
 
     @rule(
-        name=st.sampled_from(["money", "tokens", "requests", "open", "ceiling"]), limit=st.integers(1, 1500)
+        name=st.sampled_from(["money", "tokens", "requests", "open", "ceiling", "shared"]),
+        limit=st.integers(1, 1500),
     )
     def change_limit(self, name: str, limit: int) -> None:
         budget = self.made[name]
@@ -154,7 +169,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def figures_agree(self) -> None:
-        for name in ("money", "tokens", "requests", "open"):
+        for name in ("money", "tokens", "requests", "open", "shared"):
             if name not in getattr(self, "made", {}):
                 return
             request = admin_pb.GetBudgetStatusRequest(budget_id=self.made[name].budget_id)
