@@ -110,8 +110,11 @@ class Dispatcher:
             if not hearing.cancelled:
                 # Nobody listens any more: the router is gone, or this process ends. The witness speaks for it.
                 self._witness.speak(attempt, run.failure)
-                raise
-            task.uncancel()
+                if run.failure.phase != "total":
+                    raise
+                # Or it was the deadline, and the router still wants to hear what the attempt took.
+            else:
+                task.uncancel()
             talk.send(Event(failed=to_pb_failed(run.failure, run.endpoint_id, sink.sent)))
             return
         talk.send(Event(finished=finished))

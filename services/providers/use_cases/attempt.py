@@ -53,6 +53,13 @@ IDLE_SLACK: Final = 0.1
 ERROR_BYTES_MAX: Final = 1 << 20
 """Of an error's body; the rest is not read."""
 
+_OVERDUE: Final = {
+    "connect": "No connection to the vendor could be made in time.",
+    "first_token": "The vendor did not begin to answer in time.",
+    "idle": "The vendor fell silent in the middle of its answer.",
+    "total": "The vendor did not finish its answer in time.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -88,6 +95,7 @@ class AttemptRun:
         self._refused = False
         self._phase = "connect"
         self._begun = 0.0
+        self._ends_at = float("inf")
         self._first_token_at: float | None = None
 
     async def run(self) -> providers_pb2.AttemptFinished:
@@ -98,9 +106,8 @@ class AttemptRun:
             self.failure = self._settled(error.failure)
             raise
         except asyncio.CancelledError:
-            self.failure = self._settled(
-                Failure(Reason.ERROR_REASON_CANCELLED, "The caller no longer wants the answer.")
-            )
+            late = self._loop.time() >= self._ends_at  # the caller's deadline was quicker than our own timer
+            self.failure = self._settled(self._overdue() if late else _unwanted())
             raise
 
     async def _call(self) -> providers_pb2.AttemptFinished:
@@ -283,22 +290,15 @@ class AttemptRun:
             raise error from None
 
     def _late(self, error: TimeoutError) -> Answer:
-        if self._loop.time() >= self._ends_at:
-            self._phase = "total"
-        failure = Failure(
-            Reason.ERROR_REASON_VENDOR_TIMEOUT,
-            {
-                "connect": "No connection to the vendor could be made in time.",
-                "first_token": "The vendor did not begin to answer in time.",
-                "idle": "The vendor fell silent in the middle of its answer.",
-                "total": "The vendor did not finish its answer in time.",
-            }[self._phase],
-            phase=self._phase,
-        )
-        late = AttemptError(failure)
+        late = AttemptError(self._overdue())
         if self._parser is not None:
             return self._cut_short(self._parser, late)
         raise late from error
+
+    def _overdue(self) -> Failure:
+        if self._loop.time() >= self._ends_at:
+            self._phase = "total"
+        return Failure(Reason.ERROR_REASON_VENDOR_TIMEOUT, _OVERDUE[self._phase], phase=self._phase)
 
     def _settled(self, failure: Failure) -> Failure:
         """The failure with its charge; what was counted by then is counted now, in the rare case that it matters."""
@@ -364,6 +364,10 @@ class _Whole:
     async def read(self) -> bytes:
         body, self._body = self._body, b""
         return body
+
+
+def _unwanted() -> Failure:
+    return Failure(Reason.ERROR_REASON_CANCELLED, "The caller no longer wants the answer.")
 
 
 async def read_answer(exchange: Exchange, at_most: int, *, cut: bool = False) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -210,12 +211,23 @@ async def test_what_ends_while_its_connection_is_made_costs_nothing(way: str, tm
     assert failed.charge == NOTHING
 
 
-async def test_the_callers_deadline_ends_a_stream_with_what_it_took(tmp_path: Path) -> None:
+async def busy_loop(request: Request, connection: Connection) -> None:
+    """Speaks, and then lets no timer go off until every deadline has passed."""
+    await connection.begin_stream()
+    for number in range(20):
+        await connection.chunk(chat_chunk(content=f"{number} "))
+        await asyncio.sleep(0.001)
+    time.sleep(0.6)
+    await connection.until_closed()
+
+
+@pytest.mark.parametrize("script", [faults.endless, busy_loop])
+async def test_the_callers_deadline_ends_a_stream_with_what_it_took(tmp_path: Path, script: Script) -> None:
     request = pb.DispatchRequest()
     operation = request.operations.add(operation_id=1, start=attempt(stream=True))
-    operation.timeout.nanos = 400_000_000
+    operation.timeout.nanos = 500_000_000
     async with (
-        raw_vendor(faults.endless) as vendor,
+        raw_vendor(script) as vendor,
         nothing_left(vendor),
         providers(tmp_path, [endpoint(vendor.base_url)]) as running,
     ):
