@@ -130,6 +130,8 @@ def _books(played: Played) -> Iterable[str]:
         )
     for what, seconds in played.in_force_s.items():
         yield f"{what}: in force on every router {seconds:.2f} s after the last call that put them there"
+    if played.adopted_s is not None:
+        yield f"the new model had most of its application's requests {played.adopted_s:.1f} s later"
     shown = 20
     yield from (f"PROBLEM: {problem}" for problem in played.problems[:shown])
     if len(played.problems) > shown:

@@ -24,6 +24,9 @@ count for everything but the table."""
 RECOVERY_S_MAX = 60.0
 REGULAR, REGULAR_ANSWERS = "code", 6
 """The application, and how many answers of it in a row, by which a vendor is seen to serve as before."""
+ADOPTED_S_MAX = 60.0
+ADOPTED_OF = 8
+"""Of so many answers in a row more than half must be the new model's: until then it is being tried."""
 
 IN_FORCE_S_MAX = 20.0
 NEWCOMER = "code"
@@ -70,6 +73,8 @@ class Played:
     books: Books | None = None
     recovery_s: tuple[float, float] | None = None
     """From the moment the vendor worked again until it served somebody, and until it served as before."""
+    adopted_s: float | None = None
+    """From the moment the new model was known until its application mostly used it."""
     in_force_s: dict[str, float] = field(default_factory=dict)
     """By what was changed: how long until every replica of the router went by it."""
     why: dict[tuple[str, str], decision_pb2.Decision] = field(default_factory=dict)
@@ -146,6 +151,8 @@ async def _phases(
     async def arrives() -> None:
         prices = await operator.welcome()
         played.in_force_s["the model"] = await _in_force(operator, prices, asked_by=NEWCOMER)
+        played.adopted_s = await _adopted(clients)
+        say(f"{NEW} is in use")
 
     acts: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
         ("before", nothing),
@@ -195,6 +202,20 @@ async def _recovered(clients: Sequence[Client]) -> tuple[float, float]:
                     latest = since[-REGULAR_ANSWERS:]
                     if first_s is not None and all(model.startswith(f"{DOWN}/") for model in latest):
                         return first_s, time.monotonic() - begun_s
+
+
+async def _adopted(clients: Sequence[Client]) -> float:
+    """Seconds until the application that gains by the new model mostly uses it."""
+    begun_s = time.monotonic()
+    [gainer] = [client for client in clients if client.application.name == NEWCOMER]
+    async with asyncio.timeout(ADOPTED_S_MAX):
+        while True:
+            await asyncio.sleep(0.1)
+            latest = [one.model for one in gainer.answered if one.asked_s > begun_s and one.model][
+                -ADOPTED_OF:
+            ]
+            if len(latest) == ADOPTED_OF and latest.count(NEW) > ADOPTED_OF // 2:
+                return time.monotonic() - begun_s
 
 
 @contextlib.asynccontextmanager

@@ -55,6 +55,7 @@ def test_a_price_moves_whom_it_concerns_and_nobody_else(played: Played) -> None:
 
 
 def test_a_new_model_is_taken_where_it_may_be_and_lowers_the_cost(played: Played) -> None:
+    assert played.adopted_s is not None
     assert mostly(played, "code", 3) == NEW
     assert cost(played, "code", played.phases[3]) < 0.5 * cost(played, "code", played.phases[2])
     for application in ("legal", "support", "extraction"):
