@@ -10,12 +10,14 @@ from services.access import AdminTokens, look_up_by
 from services.analytics.adapters.budget import RemoteLedger
 from services.analytics.adapters.postgres import PostgresDecisions, PostgresUsage
 from services.analytics.adapters.postgres_entries import PostgresEntries
+from services.analytics.adapters.postgres_reports import PostgresReports
 from services.analytics.servicer import AnalyticsServicer, UseCases
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.export import ExportUsage
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
+from services.analytics.use_cases.waste import QueryWaste
 from services.analytics.use_cases.watch import UsageFeed, WatchUsage
 from services.chassis.app import App, Runtime
 from services.chassis.auth import Authenticator, ServiceTokens
@@ -51,6 +53,7 @@ async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncItera
             decisions=Decisions(PostgresDecisions(database)),
             query_usage=QueryUsage(usage),
             watch_usage=WatchUsage(usage, entries, feed, lambda: following.followed, clock, runtime.stopping),
+            query_waste=QueryWaste(PostgresReports(database)),
             export_usage=ExportUsage(entries),
         )
         admins = AdminTokens(look_up_by(budget))

@@ -1,5 +1,6 @@
 """Protobuf to domain and back, for what is watched, forecast, compared and exported."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from services.access import AdminCaller
@@ -15,6 +16,7 @@ from services.analytics.convert import (
 )
 from services.analytics.domain.exporting import ExportFormat, Piece
 from services.analytics.domain.queries import Breakdown
+from services.analytics.domain.reports import WasteRow
 from services.analytics.domain.usage import UsageEntry
 from services.analytics.domain.watching import UsageNews
 from turnpike.analytics.v1 import analytics_pb2 as pb
@@ -67,6 +69,18 @@ def to_pb_event(entry: UsageEntry) -> pb.UsageEvent:
         occurred_at=to_pb_time(entry.occurred_at),
         outcome=entry.outcome,
         ledger_sequence=entry.sequence,
+    )
+
+
+def to_pb_waste(rows: Sequence[WasteRow]) -> pb.QueryWasteResponse:
+    """What bought nothing."""
+    return pb.QueryWasteResponse(
+        rows=[
+            pb.WasteRow(
+                group=row.group, kind=row.kind, cost=to_pb_money(row.cost_nanos), attempts=row.attempts
+            )
+            for row in rows
+        ]
     )
 
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Protocol
 
 from services.analytics.domain.decisions import DecisionRecord
-from services.analytics.domain.queries import DecisionQuery, Scope, TimeRange, UsageQuery
+from services.analytics.domain.queries import Breakdown, DecisionQuery, Scope, TimeRange, UsageQuery
+from services.analytics.domain.reports import WasteRow
 from services.analytics.domain.usage import Freshness, LedgerPage, UsageEntry, UsageRow, UsageTotals
 
 
@@ -50,6 +51,14 @@ class UsageEntries(Protocol):
 
     async def last_before(self, organisation_id: str, at: datetime) -> int:
         """The sequence of the last entry before a time; 0: there is none."""
+        ...
+
+
+class Reports(Protocol):
+    """Sums over usage entries. Raises StoreUnavailable when the store is down."""
+
+    async def waste(self, asked: Breakdown) -> list[WasteRow]:
+        """Charges that bought nothing, dearest first; at most one row more than a report may have."""
         ...
 
 

@@ -14,6 +14,7 @@ from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.export import ExportUsage
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
+from services.analytics.use_cases.waste import QueryWaste
 from services.analytics.use_cases.watch import WatchUsage
 from services.chassis import tracing
 from services.chassis.auth import Authenticator
@@ -31,6 +32,7 @@ class UseCases:
     decisions: Decisions
     query_usage: QueryUsage
     watch_usage: WatchUsage
+    query_waste: QueryWaste
     export_usage: ExportUsage
 
 
@@ -101,6 +103,11 @@ class AnalyticsServicer(AnalyticsServiceServicer):
             request_id=request.request_id,
         )
         return pb.GetDecisionResponse(decision=convert.to_pb_decision(record))
+
+    async def QueryWaste(self, request: pb.QueryWasteRequest, context: object) -> pb.QueryWasteResponse:
+        """Lists money that bought nothing."""
+        asked = convert_reports.from_pb_breakdown(request, _admin(), self._clock.now())
+        return convert_reports.to_pb_waste(await self._do.query_waste(asked))
 
     async def ExportUsage(
         self, request: pb.ExportUsageRequest, context: object
