@@ -1,7 +1,9 @@
 """One attempt under a hold: its call, its span, what it turned out to cost."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 from services.chassis import attributes as names
 from services.chassis import tracing
@@ -19,7 +21,7 @@ from services.router.ports import (
 )
 from services.router.records import AttemptRecord
 from services.router.use_cases.asking import Tools
-from turnpike.common.v1 import error_pb2
+from turnpike.common.v1 import content_pb2, error_pb2
 from turnpike.providers.v1 import providers_pb2
 
 Ended = providers_pb2.DispatchEvent | TurnpikeError | None
@@ -39,10 +41,18 @@ _RETRY_CLASSES = {
 }
 
 
+# What usage is reported by, of answers that were cut: analytics counts them as waste.
+_WHOLE: Mapping[str, str] = {}
+_CUT_BY_LENGTH: Mapping[str, str] = {"cut": "length"}
+_CUT_BY_BUDGET: Mapping[str, str] = {"cut": "budget"}
+
+
 class Attempt:
     """An attempt whose hold is granted. It ends by `leave` or `abandon`, and is then settled by its `settlement`."""
 
-    __slots__ = ("_block", "_conversation", "_tools", "deltas", "grant", "key", "record", "span", "step")
+    __slots__ = (
+        "_block", "_conversation", "_output_bound", "_tools", "deltas", "grant", "key", "record", "span", "step",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -52,7 +62,10 @@ class Attempt:
         grant: Grant,
         record: AttemptRecord,
         span: tracing.Span,
+        output_bound: int,
     ) -> None:
+        """`output_bound`: the output cap over all choices, in tokens."""
+        self._output_bound = output_bound
         self._tools = tools
         self.key = key
         self.step = step
@@ -113,6 +126,7 @@ class Attempt:
             answer.vendor_cost.nanos if answer.HasField("vendor_cost") else None,
             answer.endpoint_id,
             answer.vendor_request_id,
+            _CUT_BY_LENGTH if self._is_cut(answer) else _WHOLE,
         )
 
     def failed(self, ended: Ended) -> tuple[Settlement, RetryClass, float | None]:
@@ -158,7 +172,9 @@ class Attempt:
         self.abandon(why)
         settlement = await self.wind_up()
         self.record.failure = reason
-        return settlement
+        return (
+            replace(settlement, dimensions=_CUT_BY_BUDGET) if isinstance(settlement, Charge) else settlement
+        )
 
     async def wind_up(self, last: providers_pb2.DispatchEvent | None = None) -> Settlement:
         """Waits for the last event of an abandoned attempt, or has it already; returns what to charge."""
@@ -178,6 +194,14 @@ class Attempt:
         if failed is not None and failed.HasField("usage"):
             record.usage = failed.usage
         return self._charge(failed, SettlementOutcome.CANCELLED)
+
+    def _is_cut(self, answer: providers_pb2.AttemptFinished) -> bool:
+        """Whether the answer ended at its cap: a whole one says so, a stream's length does."""
+        for choice in answer.choices:
+            if choice.finish_reason == content_pb2.FINISH_REASON_LENGTH:
+                return True
+        usage = self.record.usage
+        return usage is not None and 0 < self._output_bound <= usage.output_tokens
 
     def _charge(self, failed: providers_pb2.AttemptFailed | None, outcome: SettlementOutcome) -> Settlement:
         """By the table of outcomes; without a word from the providers service: all of it, unconfirmed."""

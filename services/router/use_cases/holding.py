@@ -165,7 +165,9 @@ class Holding:
         record.attempts.append(attempt)
         record.rooms = grant.rooms or record.rooms
         tools.router.note_rooms(ask.caller, grant.rooms, grant.amount_nanos)
-        return Attempt(tools, key, step, grant, attempt, self._span(attempt, planned.output_cap))
+        span = self._span(attempt, planned.output_cap)
+        bound = planned.output_cap * ask.subject.features.choices
+        return Attempt(tools, key, step, grant, attempt, span, bound)
 
     async def _granted(self, key: AttemptKey, terms: HoldTerms) -> Grant:
         holds = self._tools.holds

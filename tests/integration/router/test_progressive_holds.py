@@ -101,6 +101,7 @@ async def test_without_room_the_stream_ends_and_says_so(on: Road, vendor: RawVen
     # Once in the hold's room, never beyond it: what the vendor said after the end is in the margin.
     assert 0 < finished.cost.nanos <= finished.attempts[0].held.nanos <= 9_500_000
     assert finished.usage.output_tokens > 800
+    assert (await on.ledger())[-1].dimensions["cut"] == "budget"
     async with asyncio.timeout(5):
         await endless.gone.wait()
     decision = (await decision_of(on, finished.decision_id)).decision

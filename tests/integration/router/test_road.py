@@ -74,6 +74,15 @@ async def test_a_request_is_answered_charged_and_explained(on: Road) -> None:
     assert decision.attempts[0].usage.output_tokens == 2
 
 
+async def test_an_answer_that_ends_at_its_cap_is_booked_as_cut(on: Road) -> None:
+    """The vendor says two tokens."""
+    for cap in (2, 3):
+        await on.generate(cap=cap)
+        await on.stream(cap=cap)
+    commits = [entry for entry in await on.ledger() if entry.kind == ledger_pb2.LEDGER_ENTRY_KIND_COMMIT]
+    assert [entry.dimensions.get("cut", "") for entry in commits] == ["length", "length", "", ""]
+
+
 async def test_a_stream_comes_in_pieces_and_ends_with_the_outcome(on: Road) -> None:
     events = await on.stream()
     assert [event.WhichOneof("event") for event in events] == ["started", *["delta"] * 3, "finished"]
