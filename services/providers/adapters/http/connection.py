@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, cast
 import httptools
 
 HEAD_BYTES_MAX: Final = 1 << 16
-"""Of an answer's status line and headers."""
+"""Of an answer's status line and headers, and of what may come in a row that is no content: sizes of chunks, trailers."""
 BUFFER_BYTES: Final = 1 << 16
 """Of an answer that nobody has read yet: beyond it the socket is not read, and TCP holds the vendor back."""
 JOINED_BYTES_MAX: Final = 1 << 16
@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_asked",
+        "_barren_bytes",
         "_body",
         "_buffered",
         "_delimited",
@@ -92,6 +93,7 @@ class Connection(asyncio.Protocol):
         self._buffered = 0
         self._head_bytes = 0
         self._surplus_bytes = 0
+        self._barren_bytes = 0
         self._informational = False
         self._delimited = False
         self._goes_on = False
@@ -207,6 +209,7 @@ class Connection(asyncio.Protocol):
         if parser is None or not self._asked or self.ended:
             self._fail(NotHttp("bytes came that nobody had asked for"))
             return
+        buffered = self._buffered
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -217,6 +220,13 @@ class Connection(asyncio.Protocol):
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._fail(NotHttp("the head of the answer is too long"))
             return
+        if self._buffered > buffered:
+            self._barren_bytes = 0
+        elif not self.ended:
+            self._barren_bytes += len(data)
+            if self._barren_bytes > HEAD_BYTES_MAX:
+                self._fail(NotHttp("a trailer, or the line of a chunk's size, is too long"))
+                return
         if self._on_end is not None:
             self._pass_over(len(data))
         elif self._buffered > BUFFER_BYTES and not self._paused and not self.ended:

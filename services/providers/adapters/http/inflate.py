@@ -53,14 +53,17 @@ class Inflated:
             self._inflater = zlib.decompressobj(_RAW)  # what some call deflate
 
     def _inflate(self) -> bytes:
-        if self._inflater.eof:  # gzip allows several, one after the other
+        if self._inflater.eof:  # gzip allows several, one after the other; some pad the last one with zeros
+            self._left = self._left.lstrip(b"\0")
+            if not self._left:
+                return b""
             self._inflater = zlib.decompressobj(_ZLIB_OR_GZIP)
         try:
             piece = self._inflater.decompress(self._left, PIECE_BYTES)
         except zlib.error as error:
             raise CorruptContent(str(error)) from error
         if self._inflater.eof:
-            self._left, self._more = self._inflater.unused_data.lstrip(b"\0"), False  # some pad the last one
+            self._left, self._more = self._inflater.unused_data, False
         else:
             self._left, self._more = self._inflater.unconsumed_tail, len(piece) == PIECE_BYTES
         return piece

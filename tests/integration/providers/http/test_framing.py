@@ -107,13 +107,39 @@ CUT = {
 
 
 async def test_trailers_are_not_kept() -> None:
-    trailers = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(3000))
+    trailers = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(30))
     answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + trailers + b"\r\n"
     async with vendor_and_client(saying(answer)) as (vendor, http):
         url = f"{vendor.base_url}/v1"
         async with http.send("POST", url, {}, b"{}", connect_timeout_s=2.0) as exchange:
             assert await read_answer(exchange, 1 << 20) == b"{}"
             assert list(exchange.headers) == ["transfer-encoding"]
+
+
+ENDLESS = {
+    "one trailer": b"0\r\nx-trailer: ",
+    "a trailer's name": b"0\r\n",
+    "a chunk's extension": b"8;",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_what_is_no_content_and_has_no_end_is_refused(name: str) -> None:
+    sent = 0
+
+    async def script(request: Request, connection: Connection) -> None:
+        nonlocal sent
+        await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n")
+        await connection.write(ENDLESS[name])
+        while True:
+            await connection.write(b"y" * 4096)
+            sent += 4096
+            await asyncio.sleep(0)
+
+    async with vendor_and_client(script) as (vendor, http), asyncio.timeout(10):
+        assert (await failure(vendor, http))[0] == "ERROR_REASON_VENDOR_STREAM_TRUNCATED"
+        await soon(lambda: vendor.open_connections == 0)
+    assert sent < 64 * connection.HEAD_BYTES_MAX  # what the sockets' buffers take comes on top
 
 
 @pytest.mark.parametrize("name", CUT)
@@ -166,6 +192,18 @@ async def test_compressed_answers_are_inflated(name: str) -> None:
 
     async with vendor_and_client(script) as (vendor, http):
         assert (await ask(vendor, http))[2] == TEXT
+
+
+async def test_zeros_after_the_end_may_come_in_reads_of_their_own() -> None:
+    pieces = iter([gzip.compress(TEXT), bytes(512), bytes(3) + gzip.compress(b" "), bytes(1), b""])
+
+    async def read() -> bytes:
+        return next(pieces)
+
+    inflated, found = inflate.Inflated("gzip", read), b""
+    while piece := await inflated.read():
+        found += piece
+    assert found == TEXT + b" "
 
 
 @pytest.mark.parametrize(
