@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, cast
 import httptools
 
 HEAD_BYTES_MAX: Final = 1 << 16
-"""Of an answer's status line and headers, and of what may come in a row that is no content: sizes of chunks, trailers."""
+"""Of an answer's status line and headers, and of what may come in a row that is no content: chunk sizes, trailers."""
 BUFFER_BYTES: Final = 1 << 16
 """Of an answer that nobody has read yet: beyond it the socket is not read, and TCP holds the vendor back."""
 JOINED_BYTES_MAX: Final = 1 << 16
