@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from services.budget.domain.budgets import Budget
 from services.budget.domain.config import ConfigChange, TreeConfig, TreeDelta
+from services.budget.domain.drafts import Draft
 from services.budget.domain.operations import AttemptId
 from services.budget.domain.standing import Standing
-from services.budget.domain.tree import Draft, Tree
+from services.budget.domain.tree import Tree
 
 Connection = Any
 """An asyncpg connection or pool proxy, in a transaction where the method says so."""

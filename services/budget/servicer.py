@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.budget import convert
+from services.budget import convert, convert_answers
 from services.budget.admin_ports import AdminStore
 from services.budget.directory_servicer import DirectoryRpcs
 from services.budget.domain.operations import (
@@ -23,7 +23,7 @@ from services.budget.domain.operations import (
 from services.budget.errors import NotOwner
 from services.budget.forwarding import Forwarder
 from services.budget.use_cases.directory import Directory
-from services.budget.use_cases.owning import Outcome, Parcel
+from services.budget.use_cases.parcels import Outcome, Parcel
 from services.budget.use_cases.replica import Replica
 from services.budget.use_cases.tailing import LedgerTail
 from services.chassis.app import Runtime
@@ -72,13 +72,17 @@ class BudgetServicer(DirectoryRpcs):
     async def Hold(self, request: pb.HoldRequest, context: object) -> pb.HoldResponse:
         organisation_id, ask = convert.from_pb_hold(request, _caller())
         answer = await self._ask("Hold", request, organisation_id, ask)
-        return pb.HoldResponse(grant=convert.to_pb_grant(answer)) if isinstance(answer, Grant) else answer
+        return (
+            pb.HoldResponse(grant=convert_answers.to_pb_grant(answer))
+            if isinstance(answer, Grant)
+            else answer
+        )
 
     async def Commit(self, request: pb.CommitRequest, context: object) -> pb.CommitResponse:
         organisation_id, ask = convert.from_pb_commit(request, _caller())
         answer = await self._ask("Commit", request, organisation_id, ask)
         return (
-            pb.CommitResponse(receipt=convert.to_pb_receipt(answer))
+            pb.CommitResponse(receipt=convert_answers.to_pb_receipt(answer))
             if isinstance(answer, Receipt)
             else answer
         )
@@ -86,20 +90,24 @@ class BudgetServicer(DirectoryRpcs):
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:
         organisation_id, ask = convert.from_pb_release(request, _caller())
         answer = await self._ask("Release", request, organisation_id, ask)
-        return convert.to_pb_released(answer) if isinstance(answer, Released) else answer
+        return convert_answers.to_pb_released(answer) if isinstance(answer, Released) else answer
 
     async def CommitAndHold(
         self, request: pb.CommitAndHoldRequest, context: object
     ) -> pb.CommitAndHoldResponse:
         organisation_id, ask = convert.from_pb_commit_and_hold(request, _caller())
         answer = await self._ask("CommitAndHold", request, organisation_id, ask)
-        return convert.to_pb_committed_and_held(answer) if isinstance(answer, CommittedAndHeld) else answer
+        return (
+            convert_answers.to_pb_committed_and_held(answer)
+            if isinstance(answer, CommittedAndHeld)
+            else answer
+        )
 
     async def ExtendAmount(self, request: pb.ExtendAmountRequest, context: object) -> pb.ExtendAmountResponse:
         organisation_id, ask = convert.from_pb_extend(request, _caller())
         answer = await self._ask("ExtendAmount", request, organisation_id, ask)
         return (
-            pb.ExtendAmountResponse(grant=convert.to_pb_grant(answer))
+            pb.ExtendAmountResponse(grant=convert_answers.to_pb_grant(answer))
             if isinstance(answer, Grant)
             else answer
         )
@@ -107,12 +115,14 @@ class BudgetServicer(DirectoryRpcs):
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: object) -> pb.RenewLeaseResponse:
         organisation_id, ask = convert.from_pb_renew(request, _caller())
         answer = await self._ask("RenewLease", request, organisation_id, ask)
-        return convert.to_pb_renewed(answer, organisation_id) if isinstance(answer, Renewed) else answer
+        return (
+            convert_answers.to_pb_renewed(answer, organisation_id) if isinstance(answer, Renewed) else answer
+        )
 
     async def GetHold(self, request: pb.GetHoldRequest, context: object) -> pb.GetHoldResponse:
         organisation_id, ask = convert.from_pb_get(request, _caller())
         answer = await self._ask("GetHold", request, organisation_id, ask)
-        return convert.to_pb_hold_view(answer) if isinstance(answer, HoldView) else answer
+        return convert_answers.to_pb_hold_view(answer) if isinstance(answer, HoldView) else answer
 
     async def TailLedger(
         self, request: pb.TailLedgerRequest, context: object
@@ -175,7 +185,7 @@ def _pack(results: Sequence[_Result]) -> pb.ApplyResponse:
     response = pb.ApplyResponse()
     add = response.results.add
     for each in results:
-        convert.fill_result(
+        convert_answers.fill_result(
             add(operation_id=each.operation_id), each.outcome, each.organisation_id, extension=each.extension
         )
     return response

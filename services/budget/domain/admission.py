@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from services.budget.domain.budgets import LIMIT_MAX, Mode
+from services.budget.domain.counters import Counter, Legs, Path, Slot
 from services.budget.domain.entries import Kind, text
+from services.budget.domain.moments import NEVER_US, from_us, to_us
 from services.budget.domain.operations import HoldAsk
-from services.budget.domain.tree import NEVER_US, Counter, Legs, Path, Slot, Tree, from_us, to_us
+from services.budget.domain.tree import Tree
 from services.budget.domain.writing import append
 from services.budget.errors import (
     BudgetExhausted,

@@ -12,7 +12,7 @@ from typing import Any
 from services.budget.domain.budgets import Unit
 from services.budget.domain.config import PriceBook
 from services.budget.domain.entries import Kind
-from services.budget.domain.tree import from_us
+from services.budget.domain.moments import from_us
 from services.kernel.errors import PreconditionFailed
 from services.kernel.pricing import RateUnknown, Usage, charge_nanos
 

@@ -18,6 +18,7 @@ from services.budget.domain.admission import (
     resets_at_us,
     worst_case,
 )
+from services.budget.domain.counters import Path
 from services.budget.domain.entries import (
     EXTENSIONS_MAX,
     ROLE_EXTENSION,
@@ -25,6 +26,7 @@ from services.budget.domain.entries import (
     Kind,
     text,
 )
+from services.budget.domain.holds import Hold
 from services.budget.domain.operations import (
     Answer,
     Ask,
@@ -44,7 +46,7 @@ from services.budget.domain.operations import (
     Renewed,
 )
 from services.budget.domain.settling import charge, settle, settle_late
-from services.budget.domain.tree import Hold, Path, Tree
+from services.budget.domain.tree import Tree
 from services.budget.domain.writing import append, lease_token, move
 from services.budget.errors import HoldAlreadySettled, HoldNotFound, HoldNotYours
 from services.kernel.errors import InvalidRequest, PreconditionFailed, RequestIdReused, TurnpikeError

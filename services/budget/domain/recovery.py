@@ -7,10 +7,12 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from services.budget.domain.counters import Counter, Legs
 from services.budget.domain.entries import Kind, decoded, text
+from services.budget.domain.holds import Hold
 from services.budget.domain.operations import AttemptId, Receipt, Terms
 from services.budget.domain.settling import RELEASED
-from services.budget.domain.tree import STEP, Counter, Hold, Legs, Tree
+from services.budget.domain.tree import STEP, Tree
 
 _SETTLING = {Kind.COMMIT, Kind.RELEASE, Kind.EXPIRE}
 

@@ -4,8 +4,10 @@ from msgspec import Struct
 
 from services.budget.domain.budgets import LIMIT_MAX
 from services.budget.domain.entries import ROLE_CORRECT, ROLE_SETTLE, Kind, text
+from services.budget.domain.holds import Hold
+from services.budget.domain.moments import from_us
 from services.budget.domain.operations import CommitAsk, Receipt, ReleaseAsk, UsageCounts
-from services.budget.domain.tree import Hold, Tree, from_us
+from services.budget.domain.tree import Tree
 from services.budget.domain.writing import Deltas, alert, append, move
 from services.kernel.errors import InvalidRequest
 from services.kernel.money import MoneyOutOfRange

@@ -7,18 +7,17 @@ can be taken back (`Draft`), because a batch is true only once the journal has i
 import hashlib
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Iterator
 
-from services.budget.domain.budgets import LIMIT_MAX, Budget, Mode, SubjectKind
+from services.budget.domain.budgets import LIMIT_MAX, Budget, SubjectKind
 from services.budget.domain.config import TreeConfig, TreeDelta
-from services.budget.domain.entries import Entry, numbers, text
-from services.budget.domain.operations import AttemptId, Receipt, Terms
-from services.budget.domain.windows import EPOCH, PerRequest, Rolling, rolling_since
+from services.budget.domain.counters import Counter, Path, Slot
+from services.budget.domain.drafts import Draft
+from services.budget.domain.holds import Hold
+from services.budget.domain.moments import NEVER_US, from_us, to_us
+from services.budget.domain.operations import AttemptId, Terms
+from services.budget.domain.windows import PerRequest, Rolling, rolling_since
 
-NEVER_US = 2**62
-"""Later than any window ends."""
 SETTLED_KEPT = 20_000
 """Settled attempts of late that are answered without asking the store; about 10 MB a tree."""
 PATHS_KEPT = 20_000
@@ -27,250 +26,6 @@ OVER_KEPT_US = 600_000_000
 """Windows that ended longer ago are read from the store when a late correction needs one."""
 STEP = 500
 """Budgets or counters that are taken in at a time: some milliseconds, after which others may have their turn."""
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def to_us(at: datetime) -> int:
-    """Microseconds since 1970."""
-    return (at - EPOCH) // _MICROSECOND
-
-
-def from_us(at_us: int) -> datetime:
-    """The moment, in UTC."""
-    return datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
-
-
-class Counter:
-    """One window of one budget. `held + spent <= limit` wherever the mode is hard, at every admission."""
-
-    __slots__ = (
-        "alert_at", "alerted", "budget_id", "draft", "end_us", "held", "limit", "no", "open", "overage", "slot",
-        "spent", "start_us", "unconfirmed", "unit",
-    )  # fmt: skip
-
-    def __init__(
-        self, no: int, budget_id: str, unit: int, start_us: int, end_us: int, limit: int, *,
-        held: int = 0, spent: int = 0, overage: int = 0, unconfirmed: int = 0, open: int = 0, alerted: int = 0,
-    ) -> None:  # fmt: skip
-        self.no = no
-        self.budget_id = budget_id
-        self.unit = unit
-        self.start_us = start_us
-        self.end_us = end_us
-        self.limit = limit
-        self.held = held
-        self.spent = spent
-        self.overage = overage
-        self.unconfirmed = unconfirmed
-        self.open = open
-        self.alerted = alerted
-        """Highest percentage that was alerted."""
-        self.alert_at = NEVER_US
-        """Spent amount at which the next alert is due."""
-        self.slot: Slot | None = None
-        """Set while this is a past bucket that still counts."""
-        self.draft = 0
-        """Number of the batch that touched it last."""
-
-    @property
-    def used(self) -> int:
-        """What no longer fits because of it."""
-        return self.held + self.spent + self.overage
-
-    def figures(self) -> tuple[int, int, int, int, int, int]:
-        """What a batch may change."""
-        return (self.held, self.spent, self.overage, self.unconfirmed, self.open, self.alerted)
-
-    def restore(self, figures: tuple[int, int, int, int, int, int]) -> None:
-        """Takes a batch's changes back."""
-        self.held, self.spent, self.overage, self.unconfirmed, self.open, self.alerted = figures
-
-
-class Slot:
-    """A budget at work: the counter of its present window, and for rolling ones the buckets before."""
-
-    __slots__ = (
-        "budget",
-        "current",
-        "past",
-        "refuses",
-        "rest",
-        "unit",
-        "valid_until_us",
-    )
-
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self.unit = int(budget.unit)
-        self.refuses = budget.mode is Mode.HARD
-        self.current: Counter | None = None
-        self.valid_until_us = 0
-        """When its window ends or its limit in force changes by itself."""
-        self.past: deque[Counter] = deque()
-        self.rest = 0
-        """Sum of what the past buckets use."""
-
-    @property
-    def subject(self) -> str:
-        """What its budget is attached to, in words."""
-        return str(self.budget.subject)
-
-    @property
-    def scope(self) -> str:
-        """The models that its budget counts, in words; empty: all."""
-        return str(self.budget.model_scope) if self.budget.model_scope else ""
-
-    @property
-    def is_rate(self) -> bool:
-        """True if waiting a little helps."""
-        return self.budget.is_rate
-
-    @property
-    def rolling(self) -> Rolling | None:
-        """Its window, if that is a rolling one."""
-        return self.budget.window if isinstance(self.budget.window, Rolling) else None
-
-    def left(self, counter: Counter) -> int:
-        """What `counter` leaves room for; may be negative."""
-        current = self.current
-        if current is not None and (counter is current or counter.slot is self):
-            return current.limit - self.rest - current.used
-        return counter.limit - counter.used
-
-    def buckets(self, counter: Counter) -> list[Counter]:
-        """What is counted together with `counter`: itself, or all buckets of the rolling window that it is in."""
-        current = self.current
-        if current is not None and self.past and (counter is current or counter.slot is self):
-            return [*self.past, current]
-        return [counter]
-
-    def restate(self) -> None:
-        """Sums the past buckets anew."""
-        self.rest = sum(counter.used for counter in self.past)
-
-
-class Legs:
-    """The counters a hold is in, by unit, with their JSON."""
-
-    __slots__ = ("groups", "numbers")
-
-    def __init__(self, groups: tuple[tuple[int, tuple[Counter, ...], str], ...]) -> None:
-        self.groups = groups
-        """(unit, counters, JSON up to the deltas)."""
-        self.numbers = tuple(
-            (unit, tuple(counter.no for counter in counters)) for unit, counters, _ in groups
-        )
-
-    @classmethod
-    def of(cls, counters: Sequence[Counter]) -> "Legs":
-        """The legs of these counters."""
-        groups = []
-        for unit in sorted({counter.unit for counter in counters}):
-            of_unit = tuple(counter for counter in counters if counter.unit == unit)
-            groups.append((unit, of_unit, f"[{unit},{numbers([counter.no for counter in of_unit])},"))
-        return cls(tuple(groups))
-
-
-class Path:
-    """Which budgets apply to a key, user and model: resolved once, rolled with their windows."""
-
-    __slots__ = (
-        "ceilings", "checks", "json", "legs", "lenient", "model", "principal", "slots", "valid_until_us",
-    )  # fmt: skip
-
-    def __init__(self, principal: tuple[str, str, str, str], model: str) -> None:
-        self.principal = principal
-        self.model = model
-        self.json = f'"p":{text(principal)},"m":{text(model)}'
-        self.slots: tuple[Slot, ...] = ()
-        self.ceilings: tuple[Slot, ...] = ()
-        """Budgets whose window is one request."""
-        self.checks: tuple[tuple[int, tuple[tuple[Slot, Counter], ...]], ...] = ()
-        """By unit, the budgets that may refuse."""
-        self.lenient: tuple[tuple[int, Slot, Counter], ...] = ()
-        """(unit, slot, counter) of those that let pass."""
-        self.legs = Legs(())
-        self.valid_until_us = 0
-
-
-class Hold:
-    """An attempt's hold: open, or settled of late."""
-
-    __slots__ = (
-        "amount", "digest", "expires_us", "extensions", "input_tokens", "key", "legs", "legs_numbers", "occurred_us",
-        "path_json", "price_revision", "receipt", "sequence", "settle_digest", "settle_kind", "terms", "tokens",
-        "unconfirmed",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        key: AttemptId,
-        sequence: int,
-        amount: int,
-        input_tokens: int,
-        tokens: int,
-        terms: Terms,
-        digest: str,
-        path_json: str,
-        price_revision: int,
-        occurred_us: int,
-        legs: Legs | None,
-    ) -> None:
-        self.key = key
-        self.sequence = sequence
-        self.amount = amount
-        """Held, extensions included."""
-        self.tokens = tokens
-        self.input_tokens = input_tokens
-        self.terms = terms
-        self.digest = digest
-        self.expires_us = occurred_us + terms.lease_us
-        self.extensions: dict[int, tuple[int, int, int, int, int]] | None = None
-        """By number: (asked amount or -1, tokens asked, sequence, amount and expiry after it)."""
-        self.legs = legs
-        """None once settled: then `legs_numbers` say which counters."""
-        self.legs_numbers: tuple[tuple[int, tuple[int, ...]], ...] = ()
-        self.occurred_us = occurred_us
-        self.path_json = path_json
-        self.price_revision = price_revision
-        self.receipt: Receipt | None = None
-        """None while open."""
-        self.settle_kind = 0
-        self.settle_digest = ""
-        self.unconfirmed = False
-        """True if it was charged in full without anybody confirming it; a late commit may put that right, once."""
-
-
-class Draft:
-    """What a batch changes, until the journal has it: entries to write, and how to take everything back."""
-
-    __slots__ = (
-        "alerts", "base_head", "base_next_counter", "base_sequence", "entries", "limits", "now_us", "number", "opened",
-        "renewals", "touched", "undo",
-    )  # fmt: skip
-
-    def __init__(self, tree: "Tree", number: int, now_us: int) -> None:
-        self.number = number
-        self.now_us = now_us
-        self.base_sequence = tree.sequence
-        self.base_head = tree.head
-        self.base_next_counter = tree.next_counter
-        self.entries: list[Entry] = []
-        self.touched: list[tuple[Counter, tuple[int, int, int, int, int, int]]] = []
-        """Counters that were there before, with their figures then."""
-        self.opened: list[Counter] = []
-        self.limits: dict[int, int] = {}
-        """Counter number → limit that changed by itself (an override that began or ended)."""
-        self.renewals: dict[int, int] = {}
-        """Sequence of a hold → when its lease ends now."""
-        self.alerts: list[tuple[int, str, dict[str, Any]]] = []
-        """(sequence, kind, facts) for whoever tells people."""
-        self.undo: list[tuple[Any, ...]] = []
-
-    @property
-    def is_empty(self) -> bool:
-        """True if there is nothing to write."""
-        return not (self.entries or self.renewals or self.limits)
 
 
 class Tree:
@@ -303,7 +58,7 @@ class Tree:
         self.expiries: list[tuple[int, int, AttemptId]] = []
         self.expiry_grace_us = 0
         """No lease ends before this moment: callers that waited for the tree may still speak."""
-        self.draft: Draft = Draft(self, 0, 0)
+        self.draft: Draft = Draft(0, 0, sequence, head, next_counter)
         self._paths: dict[tuple[object, ...], Path] = {}
         self._paths_of_terms: dict[Terms, Path] = {}
         """The same by the terms themselves, which are shared: found without looking at what they say."""
@@ -320,7 +75,7 @@ class Tree:
         """A new batch at `now_us`; time never goes back within a tree."""
         self._drafts += 1
         self.now_us = max(self.now_us, now_us)
-        self.draft = Draft(self, self._drafts, self.now_us)
+        self.draft = Draft(self._drafts, self.now_us, self.sequence, self.head, self.next_counter)
         return self.draft
 
     def keep(self) -> None:

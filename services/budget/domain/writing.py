@@ -1,7 +1,8 @@
 """Appends entries to the batch under way, and moves amounts between what is held, spent and over."""
 
+from services.budget.domain.counters import Counter
 from services.budget.domain.entries import Entry, chained
-from services.budget.domain.tree import Counter, Tree
+from services.budget.domain.tree import Tree
 
 Deltas = tuple[int, int, int]
 """(held, spent, overage), in the unit."""

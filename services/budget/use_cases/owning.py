@@ -11,33 +11,19 @@ next one to ask finds out whether it is back.
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from services.budget.domain.decide import decide, expire
 from services.budget.domain.entries import Entry
-from services.budget.domain.operations import (
-    Answer,
-    Ask,
-    AttemptId,
-    CommitAndHoldAsk,
-    CommitAsk,
-    ExtendAsk,
-    GetAsk,
-    HoldAsk,
-    ReleaseAsk,
-    RenewAsk,
-)
-from services.budget.domain.tree import Tree
 from services.budget.errors import NotOwner
 from services.budget.failpoints import AFTER_WRITE, BEFORE_WRITE, Failpoints
 from services.budget.ports import Claimed, Doubtful, Fenced, Journal, Owned, Refused, StoreDown
+from services.budget.use_cases.deciding import Faults, decide_all, unknown_attempts, unknown_counters
+from services.budget.use_cases.parcels import QUEUED_MAX, Intake, Outcome, Parcel
 from services.kernel.errors import (
-    DeadlineExceeded,
     Internal,
     NotFound,
     OutcomeUnknown,
@@ -49,10 +35,6 @@ from services.kernel.ids import IncidentId
 
 log = structlog.get_logger()
 
-BATCH_MAX = 1000
-"""Operations decided in one statement: more only makes the first of them wait."""
-QUEUED_MAX = 20_000
-"""Operations that wait for one tree; beyond it nobody would be answered in time."""
 PATIENCE_S = 2.0
 """How long a batch may be under way before its callers are told that nobody knows."""
 TRIES_MAX = 6
@@ -64,34 +46,9 @@ CHECKPOINT_ENTRIES = 50_000
 """A new owner reads at most about so many entries, in about half a second."""
 SWEEP_EVERY = 256
 """Batches between looks for windows that are over."""
-GATHER_SHARE = 1.0
-"""A batch gathers after the one before for so many times as long as that one took to be written."""
-GATHER_S_MAX = 0.004
-"""A store that is slow for a moment must not make the next batch wait for it once more."""
-GATHERED = 64
-"""Operations that are company enough: more of them make a batch hardly cheaper by the piece."""
 
-Outcome = Answer | TurnpikeError
 Written = Callable[[str, Sequence[Entry]], None]
 """Is told what an owner has written for an organisation, once the store has it."""
-
-
-@dataclass(slots=True)
-class Parcel:
-    """Operations of one organisation that came together, and where their outcomes go."""
-
-    asks: Sequence[Ask]
-    deadlines: Sequence[float]
-    """Moments of time.monotonic(); an operation that is late already is not begun."""
-    done: Callable[[Sequence[Outcome]], None]
-    """Called once, in the event loop; it must not raise."""
-    answered: bool = False
-
-    def answer(self, outcomes: Sequence[Outcome]) -> None:
-        """Tells the outcomes, unless somebody has told something before."""
-        if not self.answered:
-            self.answered = True
-            self.done(outcomes)
 
 
 @dataclass(slots=True)
@@ -136,9 +93,7 @@ class TreeOwner:
         self._lease = lease
         self._written = written
         self._clock = DatabaseClock()
-        self._queue: deque[Parcel] = deque()
-        self._queued = 0
-        self._work = asyncio.Event()
+        self._intake = Intake()
         self._claimed: Claimed | None = None
         self._stuck = False
         self._sent = False
@@ -147,9 +102,6 @@ class TreeOwner:
         self._checkpointing: asyncio.Task[None] | None = None
         self._batches = 0
         self._closing = False
-        self._gather_until = 0.0
-        """A moment of time.monotonic(), until which the next batch waits for company."""
-        self._gathering: asyncio.Future[None] | None = None
         self._task = asyncio.create_task(self._run(), name=f"owner of {organisation_id}")
         self._idle_since = time.monotonic()
 
@@ -161,32 +113,24 @@ class TreeOwner:
     def is_idle(self, seconds: float) -> bool:
         """Whether nobody has asked for so long and nothing is open."""
         claimed = self._claimed
-        busy = self._queue or (claimed is not None and claimed.tree.holds)
+        busy = len(self._intake) or (claimed is not None and claimed.tree.holds)
         return not busy and time.monotonic() - self._idle_since > seconds
 
     def submit(self, parcel: Parcel) -> None:
         """Queues operations; they are decided in the order they came."""
         if self._stuck or self._closing:
-            refusal = StoreUnavailable("postgres") if self._stuck else NotOwner(self._organisation_id, "")
-            parcel.answer([refusal] * len(parcel.asks))
-            return
-        if self._queued >= QUEUED_MAX:
-            parcel.answer(
-                [Overloaded(f"operations that wait for one organisation: {QUEUED_MAX}")] * len(parcel.asks)
+            parcel.refuse(
+                StoreUnavailable("postgres") if self._stuck else NotOwner(self._organisation_id, "")
             )
-            return
-        self._queue.append(parcel)
-        self._queued += len(parcel.asks)
-        self._work.set()
-        if self._gathering is not None and self._queued >= GATHERED:
-            _end_wait(self._gathering)
+        elif len(self._intake) >= QUEUED_MAX:
+            parcel.refuse(Overloaded(f"operations that wait for one organisation: {QUEUED_MAX}"))
+        else:
+            self._intake.put(parcel)
 
     async def close(self) -> None:
         """Finishes what was asked, remembers what is open, and gives up the tree."""
         self._closing = True
-        self._work.set()
-        if self._gathering is not None:
-            _end_wait(self._gathering)
+        self._intake.close()
         await self._task
         if self._checkpointing is not None:
             await asyncio.gather(self._checkpointing, return_exceptions=True)
@@ -201,11 +145,13 @@ class TreeOwner:
 
     async def _run(self) -> None:
         while True:
-            await self._wait()
-            await self._gather()
-            if self._closing and not self._queue:
+            await self._intake.wait(self._lease_ends_in_s())
+            await self._intake.gather()
+            if self._closing and not len(self._intake):
                 return
-            parcels = self._take()
+            parcels = self._intake.take()
+            if parcels:
+                self._idle_since = time.monotonic()
             telling = asyncio.get_running_loop().call_later(PATIENCE_S, self._takes_long, parcels)
             self._sent = False
             try:
@@ -214,57 +160,20 @@ class TreeOwner:
                 # A fault of ours: nobody may wait for ever, and nothing half decided may stay.
                 log.exception("a batch failed", organisation_id=self._organisation_id)
                 self._forget()
-                self._answer_all(parcels, Internal(IncidentId.new()))
+                self._refuse(parcels, Internal(IncidentId.new()))
             finally:
                 telling.cancel()
                 self._stuck = False
 
-    async def _wait(self) -> None:
-        """Waits for work, or for the next lease to end."""
-        if self._queue or self._closing:
-            return
-        self._work.clear()
-        timeout = None
-        if self._claimed is not None:
-            due_us = self._claimed.tree.next_expiry_us()
-            if due_us is not None:
-                timeout = max(0.001, (due_us - self._clock.now_us()) / 1e6)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._work.wait()
-        except TimeoutError:
-            return
-
-    async def _gather(self) -> None:
-        """Waits a moment for company if the last batch was just now: every batch costs the store and the callers'
-        streams the same, however few are in it. Who comes after a pause waits for nobody."""
-        pause_s = self._gather_until - time.monotonic()
-        if pause_s <= 0 or self._queued >= GATHERED or self._closing:
-            return
-        loop = asyncio.get_running_loop()
-        self._gathering = loop.create_future()
-        timer = loop.call_later(pause_s, _end_wait, self._gathering)
-        try:
-            await self._gathering
-        finally:
-            timer.cancel()
-            self._gathering = None
-
-    def _take(self) -> list[Parcel]:
-        parcels, operations = [], 0
-        while self._queue and operations < BATCH_MAX:
-            parcel = self._queue.popleft()
-            operations += len(parcel.asks)
-            parcels.append(parcel)
-        self._queued -= operations
-        if parcels:
-            self._idle_since = time.monotonic()
-        return parcels
+    def _lease_ends_in_s(self) -> float | None:
+        """When the owner has to act by itself; None: never."""
+        due_us = None if self._claimed is None else self._claimed.tree.next_expiry_us()
+        return None if due_us is None else max(0.001, (due_us - self._clock.now_us()) / 1e6)
 
     async def _turn(self, parcels: list[Parcel]) -> None:
         """Decides parcels, writes them, and answers; tries again while that may help."""
         refused = 0
-        faults: dict[tuple[int, int], TurnpikeError] = {}
+        faults: Faults = {}
         for tries in range(TRIES_MAX):
             if tries and not parcels:
                 return
@@ -273,11 +182,13 @@ class TreeOwner:
             except TurnpikeError as error:
                 if isinstance(error, StoreUnavailable) and self._sent:
                     error = OutcomeUnknown("budget")
-                self._answer_all(parcels, error)
+                self._refuse(parcels, error)
                 return
             try:
                 await self._look_up(claimed, parcels, everything=refused > 0)
-                outcomes = self._decide(claimed.tree, parcels, faults, begun=self._sent)
+                outcomes = decide_all(
+                    claimed.tree, parcels, faults, now_us=self._clock.now_us(), begun=self._sent
+                )
             except (Doubtful, StoreDown):
                 self._forget()
                 faults.clear()
@@ -313,7 +224,7 @@ class TreeOwner:
                 parcel.answer(answers)
             self._look_after(claimed)
             return
-        self._answer_all(parcels, OutcomeUnknown("budget") if self._sent else StoreUnavailable("postgres"))
+        self._refuse(parcels, OutcomeUnknown("budget") if self._sent else StoreUnavailable("postgres"))
 
     async def _one_by_one(self, parcels: list[Parcel]) -> None:
         """A batch that the store refuses twice holds something it will never take: finds it, and answers the rest."""
@@ -326,43 +237,6 @@ class TreeOwner:
             for ask, deadline in zip(parcel.asks, parcel.deadlines, strict=True):
                 await self._turn([Parcel([ask], [deadline], outcomes.extend)])
             parcel.answer(outcomes)
-
-    def _decide(
-        self,
-        tree: Tree,
-        parcels: list[Parcel],
-        faults: dict[tuple[int, int], TurnpikeError],
-        *,
-        begun: bool,
-    ) -> list[list[Outcome]]:
-        """The outcomes of all operations, in a new batch."""
-        while True:
-            tree.begin(self._clock.now_us())
-            expire(tree)
-            now = time.monotonic()
-            outcomes: list[list[Outcome]] = []
-            try:
-                for number, parcel in enumerate(parcels):
-                    answers: list[Outcome] = []
-                    for position, ask in enumerate(parcel.asks):
-                        if faults and (number, position) in faults:
-                            answers.append(faults[number, position])
-                        elif parcel.deadlines[position] < now and not begun:
-                            answers.append(DeadlineExceeded("the operation", begun=False))
-                        else:
-                            try:
-                                answers.append(decide(tree, ask))
-                            except TurnpikeError as refusal:
-                                answers.append(refusal)
-                    outcomes.append(answers)
-            except Exception:
-                # A fault of ours in one operation must not take the others with it.
-                incident = IncidentId.new()
-                log.exception("an operation failed", organisation_id=self._organisation_id, error_id=incident)
-                tree.take_back()
-                faults[len(outcomes), len(answers)] = Internal(incident)
-                continue
-            return outcomes
 
     # ---- the store ---------------------------------------------------------------------------------------------------
 
@@ -411,24 +285,10 @@ class TreeOwner:
 
     async def _look_up(self, claimed: Claimed, parcels: list[Parcel], *, everything: bool) -> None:
         """Brings what these operations speak of into memory, where it may be in the ledger alone."""
-        tree = claimed.tree
-        unknown: set[AttemptId] = set()
-        for parcel in parcels:
-            for ask in parcel.asks:
-                _unknown(tree, ask, unknown, everything=everything)
+        unknown = unknown_attempts(claimed.tree, parcels, everything=everything)
         if unknown:
             await self._journal.look_up(claimed, list(unknown))
-        missing = {
-            no
-            for parcel in parcels
-            for ask in parcel.asks
-            if (key := _settles(ask)) is not None
-            and (held := tree.settled.get(key)) is not None
-            and held.unconfirmed
-            for _, numbers in held.legs_numbers
-            for no in numbers
-            if no not in tree.counters
-        }
+        missing = unknown_counters(claimed.tree, parcels)
         if missing:
             await self._journal.look_up_counters(claimed, list(missing))
 
@@ -437,22 +297,19 @@ class TreeOwner:
         self._sent = True
         begun = time.monotonic()
         self._clock.set(await self._journal.write(claimed, claimed.tree.draft))
-        written = time.monotonic()
-        self._gather_until = written + min(GATHER_S_MAX, GATHER_SHARE * (written - begun))
+        self._intake.written_in(time.monotonic() - begun)
 
     def _takes_long(self, parcels: list[Parcel]) -> None:
         """Nobody waits longer than PATIENCE_S to be told; what is under way goes on."""
         log.warning("a batch takes long", organisation_id=self._organisation_id, sent=self._sent)
         self._stuck = True
-        self._answer_all(parcels, OutcomeUnknown("budget") if self._sent else StoreUnavailable("postgres"))
+        self._refuse(parcels, OutcomeUnknown("budget") if self._sent else StoreUnavailable("postgres"))
         parcels.clear()
-        self._answer_all(self._queue, StoreUnavailable("postgres"))
-        self._queue.clear()
-        self._queued = 0
+        self._refuse(self._intake.drain(), StoreUnavailable("postgres"))
 
-    def _answer_all(self, parcels: Iterable[Parcel], outcome: TurnpikeError) -> None:
+    def _refuse(self, parcels: Sequence[Parcel], why: TurnpikeError) -> None:
         for parcel in parcels:
-            parcel.answer([outcome] * len(parcel.asks))
+            parcel.refuse(why)
 
     def _look_after(self, claimed: Claimed) -> None:
         """What is done now and then between batches."""
@@ -493,34 +350,3 @@ async def _quietly(work: "asyncio.Future[None] | object") -> None:
         await work  # type: ignore[misc]
     except (StoreDown, Doubtful, Refused) as why:
         log.warning("a checkpoint was not saved", why=str(why))
-
-
-def _end_wait(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
-
-
-def _settles(ask: Ask) -> AttemptId | None:
-    if isinstance(ask, CommitAndHoldAsk):
-        ask = ask.settle
-    return (ask.request_id, ask.attempt) if isinstance(ask, CommitAsk | ReleaseAsk) else None
-
-
-def _unknown(tree: Tree, ask: Ask, unknown: set[AttemptId], *, everything: bool) -> None:
-    """Adds the attempts that `ask` speaks of, that are not in memory and may be in the ledger."""
-    match ask:
-        case HoldAsk():
-            if not everything:
-                return  # a used id of long ago is found by the ledger's key; then everything is looked up
-            keys: Sequence[AttemptId] = ((ask.request_id, ask.attempt),)
-        case CommitAndHoldAsk():
-            _unknown(tree, ask.settle, unknown, everything=everything)
-            _unknown(tree, ask.hold, unknown, everything=everything)
-            return
-        case CommitAsk() | ReleaseAsk() | ExtendAsk() | GetAsk():
-            keys = ((ask.request_id, ask.attempt),)
-        case RenewAsk():
-            return
-    for key in keys:
-        if key not in tree.holds and key not in tree.settled:
-            unknown.add(key)

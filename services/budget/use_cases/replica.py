@@ -9,7 +9,8 @@ import structlog
 from services.budget.domain.operations import Ask
 from services.budget.failpoints import Failpoints
 from services.budget.ports import Doubtful, Journal, Refused, StoreDown
-from services.budget.use_cases.owning import Identity, Outcome, Parcel, TreeOwner, Written
+from services.budget.use_cases.owning import Identity, TreeOwner, Written
+from services.budget.use_cases.parcels import Outcome, Parcel
 from services.kernel.errors import StoreUnavailable
 
 log = structlog.get_logger()

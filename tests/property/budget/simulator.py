@@ -24,7 +24,9 @@ from services.budget.domain.budgets import (
     Unit,
 )
 from services.budget.domain.config import KeyInForce, TreeConfig, TreeDelta
+from services.budget.domain.counters import Counter
 from services.budget.domain.entries import Entry, Kind, chained, decoded, text
+from services.budget.domain.moments import from_us, to_us
 from services.budget.domain.operations import (
     CommitAndHoldAsk,
     CommitAsk,
@@ -39,7 +41,7 @@ from services.budget.domain.operations import (
     Renewed,
     Terms,
 )
-from services.budget.domain.tree import Counter, Tree, from_us, to_us
+from services.budget.domain.tree import Tree
 from services.budget.domain.windows import (
     Calendar,
     Fixed,

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from services.budget.domain import admission, decide, entries, recovery, settling, tree, writing
+from services.budget.domain import (
+    admission,
+    counters,
+    decide,
+    entries,
+    moments,
+    recovery,
+    settling,
+    tree,
+    writing,
+)
 from services.budget.domain.entries import Kind
 from services.budget.domain.operations import CommitAsk, CommittedAndHeld
 from services.budget.domain.settling import Charge
@@ -79,9 +89,9 @@ def money_in_floating_point(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 def windows_never_end(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     original = tree.Tree.install
 
-    def install(self: tree.Tree, slot: tree.Slot, counter: tree.Counter, now_us: int) -> None:
+    def install(self: tree.Tree, slot: counters.Slot, counter: counters.Counter, now_us: int) -> None:
         original(self, slot, counter, now_us)
-        slot.valid_until_us = tree.NEVER_US
+        slot.valid_until_us = moments.NEVER_US
 
     patch.setattr(tree.Tree, "install", install)
     return {}
@@ -91,7 +101,7 @@ def windows_never_end(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 def a_budget_is_left_out(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     original = tree.Tree.path
 
-    def path(self: tree.Tree, terms: Any) -> tree.Path:
+    def path(self: tree.Tree, terms: Any) -> counters.Path:
         found = original(self, terms)
         found.slots = tuple(slot for slot in found.slots if slot.budget.budget_id != "bud_5")
         return found
@@ -224,7 +234,7 @@ def more_is_kept_than_was_said(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @fault
 def past_buckets_do_not_count(patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    patch.setattr(tree.Slot, "restate", lambda self: setattr(self, "rest", 0))
+    patch.setattr(counters.Slot, "restate", lambda self: setattr(self, "rest", 0))
     return {}
 
 

@@ -15,7 +15,7 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.alerts import Alert, Noticed, Webhook, alert_of
 from services.budget.domain.burn import Sample, spent_of
 from services.budget.domain.limits import StoredBudget
-from services.budget.domain.tree import to_us
+from services.budget.domain.moments import to_us
 from services.budget.ports import Connection
 from services.budget.use_cases.alerting import ChainHead, Delivery, Rated, body_of, body_of_heads
 from services.chassis.postgres import Database

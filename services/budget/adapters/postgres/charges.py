@@ -6,7 +6,7 @@ from typing import Any
 from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.charges import CHARGING, RIGHTING, Charges, Difference
 from services.budget.domain.entries import Kind, decoded
-from services.budget.domain.tree import from_us
+from services.budget.domain.moments import from_us
 from services.budget.ports import Adjustment, Connection, TreeChange
 
 READ_ENTRIES = 2000

@@ -16,7 +16,10 @@ from services.budget.adapters.postgres.connections import Connections
 from services.budget.adapters.postgres.gently import gently
 from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, TreeDelta
+from services.budget.domain.counters import Counter
+from services.budget.domain.drafts import Draft
 from services.budget.domain.entries import decoded, text
+from services.budget.domain.moments import from_us, to_us
 from services.budget.domain.operations import AttemptId
 from services.budget.domain.recovery import (
     adopt,
@@ -26,7 +29,7 @@ from services.budget.domain.recovery import (
     know_counters,
     missing_counters,
 )
-from services.budget.domain.tree import Counter, Draft, Tree, from_us, to_us
+from services.budget.domain.tree import Tree
 from services.budget.domain.windows import rolling_since
 from services.budget.ports import Claimed, ConfigStore, Doubtful, Fenced, Owned, Refused
 

@@ -9,7 +9,7 @@ from services.budget.adapters.postgres.ledger_reader import PostgresLedgerReader
 from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.charges import Charged
 from services.budget.domain.entries import decoded
-from services.budget.domain.tree import to_us
+from services.budget.domain.moments import to_us
 from services.budget.domain.verifying import ChainWalk, Finding, KeptCounter, Totals
 from services.budget.ports import Connection
 from services.budget.use_cases.ledger import LedgerFilter, LedgerPage

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.budgets import Budget
+from services.budget.domain.moments import NEVER_US, from_us, to_us
 from services.budget.domain.standing import Standing
-from services.budget.domain.tree import NEVER_US, from_us, to_us
 from services.budget.domain.windows import Rolling, rolling_since
 from services.budget.ports import Connection
 

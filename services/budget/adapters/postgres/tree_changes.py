@@ -16,7 +16,7 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.budgets import LIMIT_MAX, Budget, Mode
 from services.budget.domain.config import ConfigChange, ConfigKind
 from services.budget.domain.entries import Kind, chained, text
-from services.budget.domain.tree import NEVER_US, from_us, to_us
+from services.budget.domain.moments import NEVER_US, from_us, to_us
 from services.budget.ports import Adjustment, Connection, TreeChange
 from services.kernel.errors import PreconditionFailed
 
