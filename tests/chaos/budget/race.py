@@ -137,6 +137,7 @@ async def _until(arena: Arena, api: Api, budgets: list[Budget], options: Options
             said_at = now
         budget = chance.choice(budgets)
         budget.limit = _limit(options, (answered - before) / (now - since), chance.uniform(0.3, 1.5))
+        budget.etag = ""  # whichever change came last is replaced
         update = admin_pb.UpdateBudgetRequest(
             request_id=request_id(), budget=budget, update_mask=FieldMask(paths=["limit"])
         )
