@@ -332,6 +332,8 @@ def _usage(usage: usage_pb2.Usage) -> UsageCounts:
             raise InvalidRequest.of(
                 f"settlement.usage.{descriptor.name}", f"is not between 0 and {TOKENS_MAX}"
             )
+        if descriptor.number > len(counts):
+            counts += (None, None)
         counts[descriptor.number - 1] = count  # they are numbered from 1 in the order of UsageCounts
     return tuple(counts)
 

@@ -34,6 +34,10 @@ class Usage:
     output_audio_tokens: int | None = None
     input_image_tokens: int | None = None
     billed_tool_calls: int | None = None
+    unbilled_input_tokens: int | None = None
+    """Read, and not billed. None: all is billed."""
+    unbilled_output_tokens: int | None = None
+    """Produced, and not billed. None: all is billed."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -128,30 +132,37 @@ class RateUnknown(ValueError):
 def charge_nanos(price: ModelPrice, usage: Usage, *, batch: bool = False) -> int | None:
     """What `usage` costs, in nano-USD, rounded half-even. None: the usage lacks its input or its output.
 
-    A part the vendor did not report counts at its total's rate. Parts that together exceed their total (a vendor that
-    counts cached audio twice) are charged each at its own rate and the rest is nothing. Raises RateUnknown, or
-    MoneyOutOfRange for an amount no budget can hold.
+    A part the vendor did not report counts at its total's rate. What it does not bill is taken for what it read from
+    its cache first: what Cohere leaves out is its own prompt, the same in every call. Parts that together exceed their
+    total (a vendor that counts cached audio twice) are charged each at its own rate and the rest is nothing. Raises
+    RateUnknown, or MoneyOutOfRange for an amount no budget can hold.
     """
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     tier = price.tier_for(usage.input_tokens)
     input_rate, output_rate = _main_rates(price, tier, usage.input_tokens, usage.output_tokens, batch=batch)
     cache_write = _or(tier.cache_write_nanos_per_million, input_rate)
+    unbilled_input = usage.unbilled_input_tokens or 0
+    billed_input = max(usage.input_tokens - unbilled_input, 0)
+    billed_output = max(usage.output_tokens - (usage.unbilled_output_tokens or 0), 0)
     parts_of_input: tuple[tuple[int, int], ...] = (
-        (usage.cache_read_tokens or 0, _or(tier.cache_read_nanos_per_million, input_rate)),
+        (
+            max((usage.cache_read_tokens or 0) - unbilled_input, 0),
+            _or(tier.cache_read_nanos_per_million, input_rate),
+        ),
         (usage.cache_write_tokens or 0, cache_write),
         (usage.cache_write_long_tokens or 0, _or(tier.cache_write_long_nanos_per_million, cache_write)),
         (usage.input_audio_tokens or 0, _or(tier.input_audio_nanos_per_million, input_rate)),
         (usage.input_image_tokens or 0, _or(tier.input_image_nanos_per_million, input_rate)),
     )
     parts_of_output: tuple[tuple[int, int], ...] = (
-        (usage.reasoning_tokens or 0, _or(tier.reasoning_nanos_per_million, output_rate)),
+        (min(usage.reasoning_tokens or 0, billed_output), _or(tier.reasoning_nanos_per_million, output_rate)),
         (usage.output_audio_tokens or 0, _or(tier.output_audio_nanos_per_million, output_rate)),
     )
     if batch:  # A vendor's batch rate is the whole offer: it has no parts of its own.
         parts_of_input = parts_of_output = ()
-    millionths = _with_rest(usage.input_tokens, input_rate, parts_of_input)
-    millionths += _with_rest(usage.output_tokens, output_rate, parts_of_output)
+    millionths = _with_rest(billed_input, input_rate, parts_of_input)
+    millionths += _with_rest(billed_output, output_rate, parts_of_output)
     millionths += TOKENS_PER_RATE * _per_piece(price, tier, usage.billed_tool_calls or 0)
     return _in_range(divide_half_even(millionths, TOKENS_PER_RATE))
 

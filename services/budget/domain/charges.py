@@ -83,8 +83,8 @@ class Charges:
 def _usage(body: Mapping[str, Any]) -> Usage | None:
     if "u" not in body:
         return None
-    *counts, _ = body["u"]
-    return Usage(*counts)
+    counts = body["u"]
+    return Usage(*counts[:10], *counts[11:])  # between them is the source
 
 
 @dataclass(frozen=True, slots=True)

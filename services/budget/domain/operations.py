@@ -17,7 +17,9 @@ RENEWALS_MAX = 1000
 DIMENSIONS_MAX = 16
 
 UsageCounts = tuple[int | None, ...]
-"""The ten counts of services.kernel.pricing.Usage in their order, then the number of the usage's source."""
+"""The first ten counts of services.kernel.pricing.Usage in their order, then the number of the usage's source.
+
+The two counts that follow are those of tokens that are not billed, and are there only if the vendor told any."""
 
 
 class Terms:

@@ -48,7 +48,7 @@ def _priced(tree: Tree, held: Hold, usage: UsageCounts) -> int | None:
     if price is None:
         return None
     try:
-        return charge_nanos(price, Usage(*usage[:10]))
+        return charge_nanos(price, Usage(*usage[:10], *usage[11:]))
     except RateUnknown:
         return None
     except (MoneyOutOfRange, ValueError) as wrong:

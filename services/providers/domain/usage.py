@@ -38,6 +38,8 @@ def inclusive(
     output_audio_tokens: int | None = None,
     input_image_tokens: int | None = None,
     billed_tool_calls: int | None = None,
+    unbilled_input_tokens: int | None = None,
+    unbilled_output_tokens: int | None = None,
     source: UsageSource.ValueType = usage_pb2.USAGE_SOURCE_VENDOR,
 ) -> Usage:
     """A usage of inclusive counts; parts are clamped to their whole."""
@@ -56,6 +58,8 @@ def inclusive(
         output_audio_tokens=_part(output_audio_tokens, output_tokens),
         input_image_tokens=_part(input_image_tokens, input_tokens),
         billed_tool_calls=billed_tool_calls,
+        unbilled_input_tokens=_part(unbilled_input_tokens, input_tokens),
+        unbilled_output_tokens=_part(unbilled_output_tokens, output_tokens),
         source=source,
     )
 

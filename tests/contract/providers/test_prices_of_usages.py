@@ -200,6 +200,22 @@ CASES: dict[str, tuple[str, str, dict[str, Any], str, int]] = {
         "cohere/command-r7b-12-2024",
         188,
     ),
+    # 80 x 2.50 + 36 x 10.00 = 200 + 360: neither its own prompt around the caller's, cached or not, nor its own marks
+    "cohere bills fewer tokens than its model reads": (
+        "cohere",
+        "cohere_chat",
+        {
+            "message": {"content": [{"type": "text", "text": "Hi"}]},
+            "finish_reason": "COMPLETE",
+            "usage": {
+                "billed_units": {"input_tokens": 80, "output_tokens": 36},
+                "tokens": {"input_tokens": 1_508, "output_tokens": 50},
+                "cached_tokens": 992,
+            },
+        },
+        "cohere/command-r-plus-08-2024",
+        560_000,
+    ),
 }
 
 

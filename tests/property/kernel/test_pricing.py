@@ -63,6 +63,8 @@ def usages(draw: st.DrawFn) -> Usage:
         reasoning_tokens=outputs[0],
         output_audio_tokens=outputs[1],
         billed_tool_calls=draw(st.none() | st.integers(0, 50)),
+        unbilled_input_tokens=draw(st.none() | counts),
+        unbilled_output_tokens=draw(st.none() | counts),
     )
 
 

@@ -51,6 +51,15 @@ def test_unknown_is_not_zero() -> None:
     assert charge_nanos(PRICE, Usage(0, 0)) == 0
 
 
+def test_what_is_not_billed_costs_nothing_and_is_cached_first() -> None:
+    price = ModelPrice("vendor/wraps", (PriceTier(0, 1_000_000, 2_000_000, 100_000),))
+    usage = Usage(1_476, 58, cache_read_tokens=1_376, unbilled_input_tokens=1_432, unbilled_output_tokens=30)
+    assert charge_nanos(price, usage) == 44 * 1 + 28 * 2
+    assert charge_nanos(price, Usage(100, 10, unbilled_input_tokens=100, unbilled_output_tokens=10)) == 0
+    thought = Usage(0, 100, reasoning_tokens=90, unbilled_output_tokens=40)
+    assert charge_nanos(price, thought) == 60 * 2
+
+
 def test_missing_rates_are_unknown_prices() -> None:
     with pytest.raises(RateUnknown, match="tool call"):
         charge_nanos(PRICE, Usage(1, 1, billed_tool_calls=1))

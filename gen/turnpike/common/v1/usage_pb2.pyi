@@ -64,10 +64,12 @@ class Usage(_message.Message):
     INPUT_IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
     BILLED_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    UNBILLED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    UNBILLED_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """All tokens the vendor read, cached ones included."""
     output_tokens: _builtins.int
-    """All tokens the vendor produced and bills, reasoning included."""
+    """All tokens the vendor produced, reasoning included."""
     cache_read_tokens: _builtins.int
     """Part of input_tokens that was read from the vendor's prompt cache."""
     cache_write_tokens: _builtins.int
@@ -86,6 +88,10 @@ class Usage(_message.Message):
     """Number of server-side tool calls the vendor bills by the piece, such as web searches."""
     source: Global___UsageSource.ValueType
     """Where the counts come from."""
+    unbilled_input_tokens: _builtins.int
+    """Part of input_tokens that the vendor read and does not bill, such as Cohere's own prompt. Absent: it bills all."""
+    unbilled_output_tokens: _builtins.int
+    """Part of output_tokens that the vendor produced and does not bill. Absent: it bills all."""
     def __init__(
         self,
         *,
@@ -100,10 +106,12 @@ class Usage(_message.Message):
         input_image_tokens: _builtins.int | None = ...,
         billed_tool_calls: _builtins.int | None = ...,
         source: Global___UsageSource.ValueType = ...,
+        unbilled_input_tokens: _builtins.int | None = ...,
+        unbilled_output_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_billed_tool_calls", b"_billed_tool_calls", "_cache_read_tokens", b"_cache_read_tokens", "_cache_write_long_tokens", b"_cache_write_long_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_input_audio_tokens", b"_input_audio_tokens", "_input_image_tokens", b"_input_image_tokens", "_input_tokens", b"_input_tokens", "_output_audio_tokens", b"_output_audio_tokens", "_output_tokens", b"_output_tokens", "_reasoning_tokens", b"_reasoning_tokens", "billed_tool_calls", b"billed_tool_calls", "cache_read_tokens", b"cache_read_tokens", "cache_write_long_tokens", b"cache_write_long_tokens", "cache_write_tokens", b"cache_write_tokens", "input_audio_tokens", b"input_audio_tokens", "input_image_tokens", b"input_image_tokens", "input_tokens", b"input_tokens", "output_audio_tokens", b"output_audio_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_billed_tool_calls", b"_billed_tool_calls", "_cache_read_tokens", b"_cache_read_tokens", "_cache_write_long_tokens", b"_cache_write_long_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_input_audio_tokens", b"_input_audio_tokens", "_input_image_tokens", b"_input_image_tokens", "_input_tokens", b"_input_tokens", "_output_audio_tokens", b"_output_audio_tokens", "_output_tokens", b"_output_tokens", "_reasoning_tokens", b"_reasoning_tokens", "_unbilled_input_tokens", b"_unbilled_input_tokens", "_unbilled_output_tokens", b"_unbilled_output_tokens", "billed_tool_calls", b"billed_tool_calls", "cache_read_tokens", b"cache_read_tokens", "cache_write_long_tokens", b"cache_write_long_tokens", "cache_write_tokens", b"cache_write_tokens", "input_audio_tokens", b"input_audio_tokens", "input_image_tokens", b"input_image_tokens", "input_tokens", b"input_tokens", "output_audio_tokens", b"output_audio_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "unbilled_input_tokens", b"unbilled_input_tokens", "unbilled_output_tokens", b"unbilled_output_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_billed_tool_calls", b"_billed_tool_calls", "_cache_read_tokens", b"_cache_read_tokens", "_cache_write_long_tokens", b"_cache_write_long_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_input_audio_tokens", b"_input_audio_tokens", "_input_image_tokens", b"_input_image_tokens", "_input_tokens", b"_input_tokens", "_output_audio_tokens", b"_output_audio_tokens", "_output_tokens", b"_output_tokens", "_reasoning_tokens", b"_reasoning_tokens", "billed_tool_calls", b"billed_tool_calls", "cache_read_tokens", b"cache_read_tokens", "cache_write_long_tokens", b"cache_write_long_tokens", "cache_write_tokens", b"cache_write_tokens", "input_audio_tokens", b"input_audio_tokens", "input_image_tokens", b"input_image_tokens", "input_tokens", b"input_tokens", "output_audio_tokens", b"output_audio_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_billed_tool_calls", b"_billed_tool_calls", "_cache_read_tokens", b"_cache_read_tokens", "_cache_write_long_tokens", b"_cache_write_long_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_input_audio_tokens", b"_input_audio_tokens", "_input_image_tokens", b"_input_image_tokens", "_input_tokens", b"_input_tokens", "_output_audio_tokens", b"_output_audio_tokens", "_output_tokens", b"_output_tokens", "_reasoning_tokens", b"_reasoning_tokens", "_unbilled_input_tokens", b"_unbilled_input_tokens", "_unbilled_output_tokens", b"_unbilled_output_tokens", "billed_tool_calls", b"billed_tool_calls", "cache_read_tokens", b"cache_read_tokens", "cache_write_long_tokens", b"cache_write_long_tokens", "cache_write_tokens", b"cache_write_tokens", "input_audio_tokens", b"input_audio_tokens", "input_image_tokens", b"input_image_tokens", "input_tokens", b"input_tokens", "output_audio_tokens", b"output_audio_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "source", b"source", "unbilled_input_tokens", b"unbilled_input_tokens", "unbilled_output_tokens", b"unbilled_output_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__billed_tool_calls: _TypeAlias = _typing.Literal["billed_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__billed_tool_calls: _TypeAlias = _typing.Literal["_billed_tool_calls", b"_billed_tool_calls"]  # noqa: Y015
@@ -125,6 +133,10 @@ class Usage(_message.Message):
     _WhichOneofArgType__output_tokens: _TypeAlias = _typing.Literal["_output_tokens", b"_output_tokens"]  # noqa: Y015
     _WhichOneofReturnType__reasoning_tokens: _TypeAlias = _typing.Literal["reasoning_tokens"]  # noqa: Y015
     _WhichOneofArgType__reasoning_tokens: _TypeAlias = _typing.Literal["_reasoning_tokens", b"_reasoning_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__unbilled_input_tokens: _TypeAlias = _typing.Literal["unbilled_input_tokens"]  # noqa: Y015
+    _WhichOneofArgType__unbilled_input_tokens: _TypeAlias = _typing.Literal["_unbilled_input_tokens", b"_unbilled_input_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__unbilled_output_tokens: _TypeAlias = _typing.Literal["unbilled_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__unbilled_output_tokens: _TypeAlias = _typing.Literal["_unbilled_output_tokens", b"_unbilled_output_tokens"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__billed_tool_calls) -> _WhichOneofReturnType__billed_tool_calls | None: ...
     @_typing.overload
@@ -145,5 +157,9 @@ class Usage(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__output_tokens) -> _WhichOneofReturnType__output_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_tokens) -> _WhichOneofReturnType__reasoning_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unbilled_input_tokens) -> _WhichOneofReturnType__unbilled_input_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unbilled_output_tokens) -> _WhichOneofReturnType__unbilled_output_tokens | None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015

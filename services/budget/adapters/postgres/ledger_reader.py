@@ -22,7 +22,12 @@ _COUNTS = (
     "output_audio_tokens",
     "input_image_tokens",
     "billed_tool_calls",
+    "source",
+    "unbilled_input_tokens",
+    "unbilled_output_tokens",
 )
+"""As entries have them; the last two are there only if they are known."""
+
 _WITHOUT_USAGE = frozenset({Kind.HOLD, Kind.EXTEND, Kind.LIMIT, Kind.CHECKPOINT})
 WINDOWS_REMEMBERED = 200_000
 """Counters whose budget and start are kept in memory; about 40 MB."""
@@ -165,10 +170,8 @@ def _fill(entry: pb.LedgerEntry, organisation_id: str, body: Mapping[str, Any]) 
     if "re" in body:
         entry.replaces.nanos = body["re"]
     if "u" in body:
-        *counts, source = body["u"]
         usage = entry.usage
-        usage.source = source
-        for name, count in zip(_COUNTS, counts, strict=True):
+        for name, count in zip(_COUNTS, body["u"], strict=False):
             if count is not None:
                 setattr(usage, name, count)
 

@@ -34,21 +34,37 @@ EMBED_TEXTS_MAX = 96
 
 
 def chat_usage(raw: Mapping[str, Any]) -> usage_pb2.Usage | None:
-    """Usage in our meaning: what the model read and wrote, which is more than the vendor bills. None: it told none."""
+    """Usage in our meaning: what the model read and wrote, and how much of it is not billed. None: it told none.
+
+    The vendor wraps prompts into its own, with the tools written out, and bills what is the caller's.
+    """
     tokens, billed = obj(raw.get("tokens")), obj(raw.get("billed_units"))
-    read = count(tokens.get("input_tokens", billed.get("input_tokens")))
-    output = count(tokens.get("output_tokens", billed.get("output_tokens")))
-    if read is None and output is None:
-        return None
     images = count(tokens.get("image_tokens"))
+    read = count(tokens.get("input_tokens"))
+    if read is not None:
+        read += images or 0  # told apart here; billed_units has both in one
+    input_tokens, unbilled_input = _with_unbilled(read, count(billed.get("input_tokens")))
+    output_tokens, unbilled_output = _with_unbilled(
+        count(tokens.get("output_tokens")), count(billed.get("output_tokens"))
+    )
+    if input_tokens is None and output_tokens is None:
+        return None
     return inclusive(
-        # Told apart here; billed_units has both in one.
-        input_tokens=None if read is None else read + (images or 0),
-        output_tokens=output,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
         cache_read_tokens=count(raw.get("cached_tokens")),
         reasoning_tokens=count(tokens.get("reasoning_tokens")),
         input_image_tokens=images,
+        unbilled_input_tokens=unbilled_input,
+        unbilled_output_tokens=unbilled_output,
     )
+
+
+def _with_unbilled(real: int | None, billed: int | None) -> tuple[int | None, int | None]:
+    """How many there were, and how many of them are not billed. What is billed was there."""
+    if real is None or billed is None:
+        return (billed if real is None else real), None
+    return max(real, billed), max(real - billed, 0)
 
 
 def _add_calls(message: content_pb2.Message, calls: object) -> None:

@@ -342,10 +342,18 @@ def cohere(recording: dict[str, Any]) -> Expected:
     tokens = usage.get("tokens") or {}
     if "image_tokens" in tokens and "input_tokens" in tokens:
         tokens["input_tokens"] += tokens["image_tokens"]  # told apart: billed_units has both in one
+    billed = usage.get("billed_units") or {}
+    unbilled = {
+        side: tokens[f"{side}_tokens"] - billed[f"{side}_tokens"]
+        for side in ("input", "output")
+        if f"{side}_tokens" in tokens and f"{side}_tokens" in billed
+    }
     result.usage = clamped(
         {
-            "input": tokens.get("input_tokens"),
-            "output": tokens.get("output_tokens"),
+            "input": tokens.get("input_tokens", billed.get("input_tokens")),
+            "output": tokens.get("output_tokens", billed.get("output_tokens")),
+            "unbilled_input": unbilled.get("input"),
+            "unbilled_output": unbilled.get("output"),
             "cache_read": usage.get("cached_tokens"),
             "reasoning": tokens.get("reasoning_tokens"),
             "input_image": tokens.get("image_tokens"),

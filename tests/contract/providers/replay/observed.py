@@ -44,6 +44,8 @@ USAGE_FIELDS = {
     "input_audio": "input_audio_tokens",
     "output_audio": "output_audio_tokens",
     "input_image": "input_image_tokens",
+    "unbilled_input": "unbilled_input_tokens",
+    "unbilled_output": "unbilled_output_tokens",
 }
 
 
