@@ -15,6 +15,7 @@ from services.analytics.servicer import AnalyticsServicer, UseCases
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.export import ExportUsage
+from services.analytics.use_cases.forecast import ForecastSpend
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
 from services.analytics.use_cases.waste import QueryWaste
@@ -53,6 +54,7 @@ async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncItera
             decisions=Decisions(PostgresDecisions(database)),
             query_usage=QueryUsage(usage),
             watch_usage=WatchUsage(usage, entries, feed, lambda: following.followed, clock, runtime.stopping),
+            forecast_spend=ForecastSpend(usage, clock),
             query_waste=QueryWaste(PostgresReports(database)),
             export_usage=ExportUsage(entries),
         )

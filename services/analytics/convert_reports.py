@@ -15,11 +15,14 @@ from services.analytics.convert import (
     to_pb_totals,
 )
 from services.analytics.domain.exporting import ExportFormat, Piece
+from services.analytics.domain.forecasting import Forecast
 from services.analytics.domain.queries import Breakdown
 from services.analytics.domain.reports import WasteRow
 from services.analytics.domain.usage import UsageEntry
 from services.analytics.domain.watching import UsageNews
+from services.kernel.errors import InvalidRequest
 from turnpike.analytics.v1 import analytics_pb2 as pb
+from turnpike.common.v1.money_pb2 import Money
 
 _FORMATS = {
     pb.EXPORT_FORMAT_UNSPECIFIED: ExportFormat.CSV,
@@ -70,6 +73,28 @@ def to_pb_event(entry: UsageEntry) -> pb.UsageEvent:
         outcome=entry.outcome,
         ledger_sequence=entry.sequence,
     )
+
+
+def from_pb_until(request: pb.ForecastSpendRequest) -> datetime:
+    """By when."""
+    if not request.HasField("until"):
+        raise InvalidRequest.of("until", "is required")
+    return from_pb_time("until", request.until)
+
+
+def to_pb_forecast(made: Forecast) -> pb.ForecastSpendResponse:
+    """What will be spent; what is not known is absent."""
+    return pb.ForecastSpendResponse(
+        expected=_known_money(made.expected_nanos),
+        low=_known_money(made.low_nanos),
+        high=_known_money(made.high_nanos),
+        history_days=made.history_days,
+        method=made.method,
+    )
+
+
+def _known_money(nanos: int | None) -> Money | None:
+    return None if nanos is None else to_pb_money(nanos)
 
 
 def to_pb_waste(rows: Sequence[WasteRow]) -> pb.QueryWasteResponse:

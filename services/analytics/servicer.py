@@ -12,6 +12,7 @@ from services.analytics import convert, convert_reports
 from services.analytics.ports import UsageStore
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.export import ExportUsage
+from services.analytics.use_cases.forecast import ForecastSpend
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
 from services.analytics.use_cases.waste import QueryWaste
@@ -32,6 +33,7 @@ class UseCases:
     decisions: Decisions
     query_usage: QueryUsage
     watch_usage: WatchUsage
+    forecast_spend: ForecastSpend
     query_waste: QueryWaste
     export_usage: ExportUsage
 
@@ -81,6 +83,14 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         async with aclosing(watched) as news:
             async for each in news:
                 yield convert_reports.to_pb_news(each)
+
+    async def ForecastSpend(
+        self, request: pb.ForecastSpendRequest, context: object
+    ) -> pb.ForecastSpendResponse:
+        """Says what will have been spent by a date, with an interval."""
+        scope, until = convert.from_pb_scope(request.scope, _admin()), convert_reports.from_pb_until(request)
+        made = await self._do.forecast_spend(scope, until, request.time_zone or "UTC")
+        return convert_reports.to_pb_forecast(made)
 
     async def ListDecisions(
         self, request: pb.ListDecisionsRequest, context: object
