@@ -54,10 +54,11 @@ async def open_admin_half(
     )
     directory_store = PostgresDirectoryStore(database)
     feed = DirectoryFeed(directory_store, clock)
+    keys = settings.webhook_keys
     async with WebhookSender(settings.trusted_hosts) as sender:
-        alerting = Alerting(PostgresAlertStore(database), sender, clock)
+        alerting = Alerting(PostgresAlertStore(database, keys), sender, clock)
         servicer = BudgetAdminServicer(
-            store, PostgresLedgerPages(database), clock, stopping, settings.trusted_hosts
+            store, PostgresLedgerPages(database), clock, stopping, settings.trusted_hosts, keys
         )
         registration = Registration(
             add_BudgetAdminServiceServicer_to_server, servicer, AdminAuthenticator(store, clock)

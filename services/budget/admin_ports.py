@@ -40,6 +40,14 @@ class Selection:
     newest_first: bool = False
 
 
+class Sealer(Protocol):
+    """Seals secrets, so that the store never has them in the clear."""
+
+    def seal(self, secret: str, bound_to: Sequence[str]) -> bytes:
+        """The secret, sealed for what it is bound to."""
+        ...
+
+
 class Reads(Protocol):
     """Looks at entities."""
 

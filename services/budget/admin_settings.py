@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.budget.domain.secrets import ADMIN_TOKEN_PREFIX, TEXT_LENGTH_MAX, TEXT_LENGTH_MIN
+from services.chassis.sealing import KeyRing
 from services.chassis.settings import Problem, Secret, env, path, secret, text
 
 
@@ -32,13 +33,30 @@ class AdminSettings:
         default="",
     )
 
+    webhook_key: Secret | None = env(
+        "TURNPIKE_WEBHOOK_KEY",
+        secret,
+        "Key that seals webhooks' signing secrets: 32 bytes as base64; several with commas, the first seals."
+        " Not set: no webhook can be added.",
+        default=None,
+    )
+
     @property
     def trusted_hosts(self) -> frozenset[str]:
         """Hosts that alerts may be sent to although they are not public."""
         return frozenset(host.strip() for host in self.webhook_trusted_hosts.split(",") if host.strip())
 
+    @property
+    def webhook_keys(self) -> KeyRing | None:
+        """What seals webhooks' secrets. Raises ValueError."""
+        return KeyRing.parse(self.webhook_key) if self.webhook_key else None
+
     def admin_problems(self) -> Iterator[Problem]:
         """What is wrong with these."""
+        try:
+            _ = self.webhook_keys
+        except ValueError as error:
+            yield Problem("TURNPIKE_WEBHOOK_KEY", str(error))
         token = self.bootstrap_admin_token
         if token is not None and not (
             token.startswith(ADMIN_TOKEN_PREFIX) and TEXT_LENGTH_MIN <= len(token) <= TEXT_LENGTH_MAX

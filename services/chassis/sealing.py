@@ -49,6 +49,10 @@ class KeyRing:
         box = self._ciphers[self._first].encrypt(nonce, secret.encode(), _bound(bound_to))
         return _FORMAT + self._first + nonce + box
 
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether the key that seals now has sealed it; else it is to be sealed anew before that key's turn is over."""
+        return sealed[: 1 + NAME_BYTES] == _FORMAT + self._first
+
     def open(self, sealed: bytes, bound_to: Sequence[str]) -> str:
         """The secret. Raises CannotOpen."""
         name, rest = sealed[1 : 1 + NAME_BYTES], sealed[1 + NAME_BYTES :]

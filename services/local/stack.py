@@ -5,6 +5,8 @@ Without a Redis anywhere the services use their in-process adapters; without the
 runs with the vendors whose keys are in the environment. Both are said, not hidden.
 """
 
+import base64
+import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -123,7 +125,7 @@ def compose(state: StateFolder, environment: Mapping[str, str] = os.environ) -> 
     models = _models(state, chosen, notes)
     if models:
         told |= _endpoints(state, chosen, environment, notes)
-    services = _services(state, chosen, told | _identities(state))
+    services = _services(state, chosen, told | _identities(state), environment)
     components = (*stores, *models, *services)
     kept.release_all_but([component.name for component in components])
     return Stack(components, chosen, kept, tuple(notes))
@@ -166,19 +168,22 @@ def _identities(state: StateFolder) -> dict[str, str]:
     return {"TURNPIKE_SERVICE_TOKENS": ",".join(tokens)}
 
 
-def _services(state: StateFolder, chosen: Mapping[str, int], told: Mapping[str, str]) -> list[Component]:
+def _services(
+    state: StateFolder, chosen: Mapping[str, int], told: Mapping[str, str], environment: Mapping[str, str]
+) -> list[Component]:
     """Return the services, each told where the others are."""
     addresses = {f"TURNPIKE_{name.upper()}_ADDRESS": f"{ports.LOOPBACK}:{chosen[name]}" for name in SERVICES}
     own: dict[str, dict[str, str]] = {
         "budget": {
             "TURNPIKE_BUDGET_ADVERTISE": f"{ports.LOOPBACK}:{chosen['budget']}",
             "TURNPIKE_BOOTSTRAP_ADMIN_TOKEN": state.secret(OPERATOR_SECRET, "tpa_"),
+            "TURNPIKE_WEBHOOK_KEY": environment.get("TURNPIKE_WEBHOOK_KEY") or _key(state, "webhook-key"),
         },
     }
 
     def component(name: str) -> Component:
         listen = f"{ports.LOOPBACK}:{chosen[name]}"
-        environment = {
+        settings = {
             **addresses,
             **told,
             **own.get(name, {}),
@@ -191,10 +196,15 @@ def _services(state: StateFolder, chosen: Mapping[str, int], told: Mapping[str, 
             f"services.{name}",
             about=listen,
             needs=SERVICE_NEEDS[name],
-            environment=environment,
+            environment=settings,
         )
 
     return [component(name) for name in SERVICES]
+
+
+def _key(state: StateFolder, name: str) -> str:
+    """Return 32 bytes in base64, made of a secret of this state folder."""
+    return base64.b64encode(hashlib.sha256(state.secret(name).encode()).digest()).decode()
 
 
 def _models(state: StateFolder, chosen: Mapping[str, int], notes: list[str]) -> list[Component]:

@@ -19,7 +19,7 @@ from services.chassis.settings import Address, Secret
 from services.chassis.status import RemoteError
 from services.kernel.errors import Category
 from services.local import ports
-from tests.support.budget_admin import OPERATOR, SERVICE, Api, Tenant
+from tests.support.budget_admin import OPERATOR, SERVICE, WEBHOOK_KEY, Api, Tenant
 from turnpike.budget.v1 import budget_pb2 as pb
 from turnpike.budget.v1.budget_admin_pb2_grpc import BudgetAdminServiceStub
 from turnpike.budget.v1.budget_pb2_grpc import BudgetServiceStub
@@ -80,6 +80,7 @@ class Budgets:
 async def serving_budget(dsn: str, **settings: Any) -> AsyncIterator[Budgets]:
     """A replica over a database."""
     settings.setdefault("bootstrap_admin_token", Secret(OPERATOR))
+    settings.setdefault("webhook_key", WEBHOOK_KEY)
     made = BudgetSettings(
         listen=Address("127.0.0.1", ports.any_free()),
         postgres_dsn=Secret(dsn),

@@ -1,5 +1,6 @@
 """The admin half of the budget service, serving in this process over a fresh database."""
 
+import base64
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -38,6 +39,7 @@ from turnpike.common.v1.error_pb2 import BUDGET_UNIT_MONEY
 
 OPERATOR = "tpa_" + "operator" * 5
 SERVICE = "tps_" + "router" * 6
+WEBHOOK_KEY = Secret(base64.b64encode(b"k" * 32).decode())
 SCHEMA = "budget"
 CALL_TIMEOUT_S = 20.0
 
@@ -116,6 +118,7 @@ class Admin:
 async def serving_admin(dsn: str, **settings: Any) -> AsyncIterator[Admin]:
     """The half over a database."""
     settings.setdefault("bootstrap_admin_token", Secret(OPERATOR))
+    settings.setdefault("webhook_key", WEBHOOK_KEY)
     app = App(name="budget", settings=Settings, bootstrap=_bootstrap)
     made = Settings(dsn=dsn, state_dir=Path("/nonexistent"), drain_s=0.2, access_log="off", **settings)
     async with serving(app, made) as running, contextlib.AsyncExitStack() as stack:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.budget.admin_ports import AdminStore
+from services.budget.admin_ports import AdminStore, Sealer
 from services.budget.admin_servicer.alerts import AlertRpcs
 from services.budget.admin_servicer.audit import AuditRpcs
 from services.budget.admin_servicer.budgets import BudgetRpcs
@@ -34,6 +34,7 @@ class BudgetAdminServicer(
         clock: Clock,
         stopping: asyncio.Event,
         trusted_hosts: frozenset[str] = frozenset(),
+        sealer: Sealer | None = None,
     ) -> None:
         entities = Entities(store)
         EntityRpcs.__init__(self, entities, clock)
@@ -42,5 +43,5 @@ class BudgetAdminServicer(
         LimitRpcs.__init__(self, entities, Limits(store), clock)
         AuditRpcs.__init__(self, store)
         LedgerRpcs.__init__(self, Ledger(store, books), clock)
-        AlertRpcs.__init__(self, entities, Webhooks(store), clock, trusted_hosts)
+        AlertRpcs.__init__(self, entities, Webhooks(store, sealer), clock, trusted_hosts)
         PriceRpcs.__init__(self, Prices(store, clock), clock)

@@ -56,13 +56,19 @@ class Webhook:
     kinds: tuple[AlertKind, ...] = ()
     """Empty: all."""
     chain_heads: bool = False
-    signing_secret: str
+    sealed_secret: bytes | None
+    """What signs the deliveries, sealed. None: it is in the clear, from before secrets were sealed."""
     created_at: datetime
 
     def wants(self, alert: Alert) -> bool:
         """Whether an alert is sent here."""
         ours = self.organisation_id in (None, alert.organisation_id)
         return ours and (not self.kinds or alert.kind in self.kinds)
+
+
+def secret_bound_to(webhook_id: str, organisation_id: str | None) -> tuple[str, ...]:
+    """What the secret of a webhook is sealed for: in another row it does not open."""
+    return ("webhook", str(webhook_id), str(organisation_id or ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,12 @@ RETURNING alert_id;
 
 -- name: select_webhooks_of
 -- Webhooks that hear of organisation $1.
-SELECT webhook_id, organisation_id, url, kinds, chain_heads, signing_secret, created_at
+SELECT webhook_id, organisation_id, url, kinds, chain_heads, sealed_secret, created_at
 FROM webhooks WHERE organisation_id IS NULL OR organisation_id = $1;
 
 -- name: select_chain_head_webhooks
 -- Webhooks that are sent chain heads.
-SELECT webhook_id, organisation_id, url, kinds, chain_heads, signing_secret, created_at
+SELECT webhook_id, organisation_id, url, kinds, chain_heads, sealed_secret, created_at
 FROM webhooks WHERE chain_heads;
 
 -- name: delete_webhook
@@ -47,7 +47,15 @@ WHERE webhooks.webhook_id = deliveries.webhook_id AND delivery_id IN (
     SELECT delivery_id FROM deliveries WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 RETURNING deliveries.delivery_id, deliveries.alert_id, deliveries.body, deliveries.attempts,
-    webhooks.url, webhooks.signing_secret;
+    webhooks.webhook_id, webhooks.organisation_id, webhooks.url, webhooks.signing_secret, webhooks.sealed_secret;
+
+-- name: lock_webhook_secrets
+-- All secrets of webhooks; nobody else seals them until this transaction ends.
+SELECT webhook_id, organisation_id, signing_secret, sealed_secret FROM webhooks ORDER BY webhook_id FOR UPDATE;
+
+-- name: seal_webhook_secret
+-- Keeps a webhook's secret sealed, and in no other form.
+UPDATE webhooks SET sealed_secret = $2, signing_secret = NULL WHERE webhook_id = $1;
 
 -- name: finish_delivery
 -- It was taken, or given up: nothing more to send.

@@ -392,7 +392,7 @@ LIMIT $7;
 -- name: insert_webhook
 -- Keeps a new webhook.
 INSERT INTO webhooks (
-    webhook_id, organisation_id, url, kinds, chain_heads, signing_secret, created_at
+    webhook_id, organisation_id, url, kinds, chain_heads, sealed_secret, created_at
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7
 );
@@ -400,13 +400,13 @@ INSERT INTO webhooks (
 -- name: lock_webhook
 -- A webhook by its id; nobody else changes it until this transaction ends.
 SELECT
-    webhook_id, organisation_id, url, kinds, chain_heads, signing_secret, created_at
+    webhook_id, organisation_id, url, kinds, chain_heads, sealed_secret, created_at
 FROM webhooks WHERE webhook_id = $1 FOR UPDATE;
 
 -- name: select_webhook
 -- A page: of organisation $1, team $2, parent $3, state $4, after $5, archived ones too if $6; at most $7.
 SELECT
-    webhook_id, organisation_id, url, kinds, chain_heads, signing_secret, created_at
+    webhook_id, organisation_id, url, kinds, chain_heads, sealed_secret, created_at
 FROM webhooks
 WHERE ($1::text IS NULL OR organisation_id = $1)
     AND $2::text IS NULL

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -53,7 +53,8 @@ class Delivery:
     attempts: int
     """With this one."""
     url: str
-    signing_secret: str
+    signing_secret: str | None = field(repr=False)
+    """None: no key here opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,10 @@ class AlertStore(Protocol):
         """Chain heads if they are due, with deliveries to who wants them; else nothing."""
         ...
 
+    async def seal_secrets(self) -> None:
+        """Seals what signs deliveries by the key of now, where it is in the clear or sealed by an older one."""
+        ...
+
     async def trim_samples(self, before: datetime) -> None:
         """Forgets old samples."""
         ...
@@ -136,8 +141,12 @@ class Alerting:
 
     async def run(self) -> None:
         """Alerts until it is cancelled."""
+        sealed = False
         while True:
             try:
+                if not sealed:
+                    await self._store.seal_secrets()
+                    sealed = True
                 await self.step()
             except StoreUnavailable:
                 log.warning("alerting_waits", store="postgres")
@@ -182,14 +191,7 @@ class Alerting:
         await asyncio.gather(*(self._send(delivery) for delivery in due))
 
     async def _send(self, delivery: Delivery) -> None:
-        now = self._clock.now()
-        body = delivery.body.encode()
-        headers = {
-            "content-type": "application/json",
-            "turnpike-delivery": str(delivery.delivery_id),
-            "turnpike-signature": signature(delivery.signing_secret, int(now.timestamp()), body),
-        }
-        problem = await self._sender.send(delivery.url, body, headers)
+        problem = await self._try(delivery)
         if problem is None:
             await self._store.delivered(delivery, self._clock.now())
             return
@@ -198,6 +200,19 @@ class Alerting:
         if delivery.attempts <= len(RETRY_S):
             again = self._clock.now() + timedelta(seconds=RETRY_S[delivery.attempts - 1])
         await self._store.postponed(delivery, again)
+
+    async def _try(self, delivery: Delivery) -> str | None:
+        if delivery.signing_secret is None:
+            return "no key here opens its signing secret"
+        body = delivery.body.encode()
+        headers = {
+            "content-type": "application/json",
+            "turnpike-delivery": str(delivery.delivery_id),
+            "turnpike-signature": signature(
+                delivery.signing_secret, int(self._clock.now().timestamp()), body
+            ),
+        }
+        return await self._sender.send(delivery.url, body, headers)
 
 
 def signature(secret: str, at_s: int, body: bytes) -> str:

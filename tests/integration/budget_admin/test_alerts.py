@@ -1,6 +1,7 @@
 """Alerts: once of each thing, signed, until the receiver takes them."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from services.budget.adapters.postgres.statements import FOLDER
 from services.budget.adapters.webhook_sender import WebhookSender
 from services.budget.use_cases.alerting import Alerting, signature
 from services.chassis.postgres import open_database
+from services.chassis.sealing import KeyRing
+from services.chassis.settings import Secret
 from services.chassis.status import RemoteError
 from services.kernel.clock import ManualClock
 from tests.support.budget import Budgets, attempt, commit, hold, serving_budget
@@ -78,6 +81,69 @@ async def test_thresholds_and_overage_are_sent_signed_and_once(postgres_dsn: str
         assert len(receiver.received) == 10
 
 
+async def test_signing_secrets_lie_sealed_and_follow_the_key(postgres_dsn: str, receiver: Receiver) -> None:
+    """In the clear, by the first key, by the next, by none that is here."""
+    first, second, third = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2, 3))
+    both = Secret(f"{second},{first}")
+    host = receiver.host
+    async with serving_budget(postgres_dsn, webhook_trusted_hosts=host, webhook_key=Secret(first)) as budgets:
+        api = await budgets.operator()
+        tenant = await make_tenant(api, "Acme")
+        secret = await webhook_of(api, tenant, receiver)
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        row = await connection.fetchrow("SELECT signing_secret, sealed_secret FROM budget.webhooks")
+        assert row is not None
+        assert row["signing_secret"] is None
+        assert secret.encode() not in row["sealed_secret"]
+        trail = await connection.fetchval(
+            "SELECT count(*) FROM budget.audit_records WHERE after::text LIKE '%sealed%' OR after::text LIKE '%tpw_%'"
+        )
+        assert trail == 0
+        for settings, nanos in ((both, 6), (Secret(second), 3)):
+            async with serving_budget(
+                postgres_dsn, webhook_trusted_hosts=host, webhook_key=settings
+            ) as budgets:
+                await spend(budgets, tenant, DOLLAR * nanos // 10, DOLLAR * nanos // 10)
+                deliveries = await receiver.until(4 if settings is both else 8)
+                given = deliveries[-1].headers["turnpike-signature"]
+                at_s = int(given.removeprefix("t=").partition(",")[0])
+                assert given == signature(secret, at_s, deliveries[-1].body)
+        await connection.execute(
+            "UPDATE budget.webhooks SET signing_secret = $1, sealed_secret = NULL", secret
+        )
+        async with serving_budget(postgres_dsn, webhook_key=Secret(second)), asyncio.timeout(20):
+            while await connection.fetchval("SELECT count(signing_secret) FROM budget.webhooks"):
+                await asyncio.sleep(0.1)
+        async with open_database(postgres_dsn, schema="budget", folder=FOLDER) as database:
+            await connection.execute(
+                "INSERT INTO budget.deliveries (webhook_id, body, due_at)"
+                " SELECT webhook_id, '{}', now() FROM budget.webhooks"
+            )
+            for key, expected in ((second, secret), (third, None), (None, None)):
+                keys = None if key is None else KeyRing.parse(key)
+                store = PostgresAlertStore(database, keys)
+                await store.seal_secrets()
+                await connection.execute("UPDATE budget.deliveries SET due_at = now() - interval '1 s'")
+                (delivery,) = await store.claim_deliveries(1, 60.0, datetime.now(UTC))
+                assert delivery.signing_secret == expected
+                assert secret not in repr(delivery)
+    finally:
+        await connection.close()
+
+
+async def test_without_a_key_no_webhook_is_added(postgres_dsn: str, receiver: Receiver) -> None:
+    async with serving_budget(postgres_dsn, webhook_trusted_hosts=receiver.host, webhook_key=None) as budgets:
+        api = await budgets.operator()
+        with pytest.raises(RemoteError, match="no key to seal") as refused:
+            await api.CreateWebhook(
+                pb.CreateWebhookRequest(
+                    request_id=request_id(), webhook=pb.Webhook(url=f"http://{receiver.host}/hook")
+                )
+            )
+        assert refused.value.reason == "PRECONDITION_FAILED"
+
+
 async def test_a_note_that_nobody_can_read_keeps_no_other_waiting(postgres_dsn: str) -> None:
     async with serving_budget(postgres_dsn) as budgets:
         api = await budgets.operator()
@@ -141,11 +207,11 @@ async def test_a_budget_that_will_not_last_is_said_once(postgres_dsn: str, recei
         WebhookSender() as sender,
     ):
         clock = ManualClock(datetime.now(UTC))
-        alerting = Alerting(PostgresAlertStore(database), sender, clock)
+        alerting = Alerting(PostgresAlertStore(database, None), sender, clock)
         for _ in range(3):
             clock.advance(600)
             await alerting.step()
-            again = Alerting(PostgresAlertStore(database), sender, clock)
+            again = Alerting(PostgresAlertStore(database, None), sender, clock)
             await again.step()
     async with serving_budget(postgres_dsn) as budgets:
         api = await budgets.operator()
@@ -171,7 +237,7 @@ async def test_answers_to_requests_of_a_month_ago_are_forgotten(postgres_dsn: st
         kept = "SELECT count(*) FROM admin_requests"
         for days, left in ((29, True), (2, False)):
             clock.advance(days * 86_400)
-            await Alerting(PostgresAlertStore(database), sender, clock).step()
+            await Alerting(PostgresAlertStore(database, None), sender, clock).step()
             assert bool(await database.fetchval(kept)) == left
 
 

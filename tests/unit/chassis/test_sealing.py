@@ -33,6 +33,8 @@ def test_keys_are_rotated() -> None:
     sealed = KeyRing([old]).seal("sk-secret", BOUND)
     both = KeyRing([new, old])
     assert both.open(sealed, BOUND) == "sk-secret"
+    assert not both.is_current(sealed)
+    assert both.is_current(both.seal("sk-secret", BOUND))
     with pytest.raises(CannotOpen):
         KeyRing([old]).open(both.seal("sk-secret", BOUND), BOUND)
 

@@ -12,13 +12,14 @@ from services.budget.adapters.postgres.config_store import PostgresConfigStore
 from services.budget.adapters.postgres.rows import from_row, to_row
 from services.budget.adapters.postgres.standings import PostgresStandings
 from services.budget.adapters.postgres.statements import statements
-from services.budget.domain.alerts import Alert, Noticed, Webhook, alert_of
+from services.budget.domain.alerts import Alert, Noticed, Webhook, alert_of, secret_bound_to
 from services.budget.domain.burn import Sample, spent_of
 from services.budget.domain.limits import StoredBudget
 from services.budget.domain.moments import to_us
 from services.budget.ports import Connection
 from services.budget.use_cases.alerting import ChainHead, Delivery, Rated, body_of, body_of_heads
 from services.chassis.postgres import Database
+from services.chassis.sealing import CannotOpen, KeyRing
 from services.kernel.ids import OrganisationId
 
 log = structlog.get_logger()
@@ -33,8 +34,10 @@ BUDGETS_SAMPLED_MAX = 500
 class PostgresAlertStore:
     """Where alerts are made and kept."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keys: KeyRing | None) -> None:
+        """`keys` seal what signs deliveries. None: what is in the clear signs as it is, what is sealed stays unsent."""
         self._database = database
+        self._keys = keys
         self._config = PostgresConfigStore()
         self._seen: dict[str, int] = {}
 
@@ -118,7 +121,50 @@ class PostgresAlertStore:
 
     async def claim_deliveries(self, count: int, lease_s: float, now: datetime) -> list[Delivery]:
         rows = await self._database.fetch(statements()["claim_deliveries"], now, count, lease_s)
-        return [Delivery(**dict(row)) for row in rows]
+        return [
+            Delivery(
+                delivery_id=row["delivery_id"],
+                alert_id=row["alert_id"],
+                body=row["body"],
+                attempts=row["attempts"],
+                url=row["url"],
+                signing_secret=self._secret_of(row),
+            )
+            for row in rows
+        ]
+
+    def _secret_of(self, row: Any) -> str | None:
+        """What signs a webhook's deliveries; None if no key here opens it."""
+        clear: str | None = row["signing_secret"]
+        if clear is not None or self._keys is None:
+            return clear
+        try:
+            return self._keys.open(
+                row["sealed_secret"], secret_bound_to(row["webhook_id"], row["organisation_id"])
+            )
+        except CannotOpen as error:
+            log.error("webhook_secret_cannot_be_opened", webhook_id=row["webhook_id"], why=str(error))
+            return None
+
+    async def seal_secrets(self) -> None:
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(statements()["lock_webhook_secrets"])
+            if self._keys is None:
+                if rows:
+                    log.warning("webhooks_without_a_key", setting="TURNPIKE_WEBHOOK_KEY", webhooks=len(rows))
+                return
+            for row in rows:
+                sealed: bytes | None = row["sealed_secret"]
+                if sealed is not None and self._keys.is_current(sealed):
+                    continue
+                secret = self._secret_of(row)
+                if secret is not None:
+                    bound_to = secret_bound_to(row["webhook_id"], row["organisation_id"])
+                    await connection.execute(
+                        statements()["seal_webhook_secret"],
+                        row["webhook_id"],
+                        self._keys.seal(secret, bound_to),
+                    )
 
     async def delivered(self, delivery: Delivery, now: datetime) -> None:
         async with self._database.transaction() as connection:

@@ -12,7 +12,7 @@ from services.kernel.ids import Id
 E = TypeVar("E")
 
 # Hashes and secrets prove nothing to a reader of the trail, and are nothing for him to have.
-UNTRAILED = frozenset({"secret_hash", "previous_secret_hash", "signing_secret"})
+UNTRAILED = frozenset({"secret_hash", "previous_secret_hash", "sealed_secret"})
 
 
 def to_json(value: object) -> str:
