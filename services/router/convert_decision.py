@@ -199,7 +199,7 @@ def _candidate(decision: Decision, index: int, basis: Basis) -> pb.Candidate:
     if decision.codes[index]:
         message.excluded_by = explain.rule_name(decision, index)
         message.excluded_reason = explain.finding(decision, index)
-    bound, cap = int(decision.sizes.input_bound[index]), int(decision.sizes.output_cap[index])
+    bound, cap = decision.sizes.bound_of(index), decision.sizes.cap_of(index)
     worst = worst_case(candidate.price, extent_of(question.features, bound, cap))
     if worst is not None:
         message.worst_case.nanos = worst

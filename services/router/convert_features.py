@@ -5,13 +5,13 @@ on to the classifier.
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Final
 
 from services.kernel.tokens import byte_bound
 from services.router.convert_language import language_of
 from services.router.domain.catalogue import Capability, ModelKind
 from services.router.domain.features import Features
+from services.router.domain.values import value
 from services.tokens.schema_text import struct_json
 from turnpike.common.v1 import content_pb2 as content
 
@@ -33,6 +33,11 @@ _CODE_MARKS: Final = (
 
 CODE_MARKS_MIN: Final = 2
 
+_STREAMING: Final = int(Capability.STREAMING)
+_TOOLS: Final = int(Capability.TOOLS)
+_SYSTEM_MESSAGES: Final = int(Capability.SYSTEM_MESSAGES)
+"""As integers, which add up ten times as quickly."""
+
 _EFFORTS: Final = {
     content.REASONING_EFFORT_NONE: "none",
     content.REASONING_EFFORT_MINIMAL: "minimal",
@@ -51,13 +56,17 @@ _SAMPLING: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Sample:
     """The bounded text that a classifier may look at; it lives as long as the decision and is recorded nowhere."""
 
     system: str
     newest: str
     """Of the newest turn of the user."""
+
+    def language(self) -> str:
+        """BCP 47 language of the newest turn; empty: unknown. Takes longer than all features together."""
+        return language_of(self.newest)
 
 
 def features_from_pb(given: content.GenerationInput, *, streamed: bool) -> tuple[Features, Sample]:
@@ -72,22 +81,22 @@ def features_from_pb(given: content.GenerationInput, *, streamed: bool) -> tuple
             walk.cached(tool.cache)
     needs = walk.needs
     if streamed:
-        needs |= Capability.STREAMING
+        needs |= _STREAMING
     if given.tools:
-        needs |= Capability.TOOLS
+        needs |= _TOOLS
         if given.HasField("tool_choice") and _chooses(given.tool_choice):
-            needs |= Capability.TOOL_CHOICE
+            needs |= int(Capability.TOOL_CHOICE)
     shape = given.output_format.WhichOneof("format")
     if shape == "json_schema":
-        needs |= Capability.JSON_SCHEMA
+        needs |= int(Capability.JSON_SCHEMA)
         tools_bytes += len(struct_json(given.output_format.json_schema.schema))
     elif shape == "json_object":
-        needs |= Capability.JSON_OBJECT
+        needs |= int(Capability.JSON_OBJECT)
     choices = given.n if given.HasField("n") else 1
     if choices > 1:
-        needs |= Capability.MULTIPLE_CHOICES
+        needs |= int(Capability.MULTIPLE_CHOICES)
     if given.HasField("top_logprobs"):
-        needs |= Capability.LOGPROBS
+        needs |= int(Capability.LOGPROBS)
     text_bytes = walk.text_bytes + tools_bytes
     media = walk.images + walk.audios + walk.files
     bound = byte_bound(text_bytes, messages=len(given.messages), tools=len(given.tools))
@@ -104,9 +113,8 @@ def features_from_pb(given: content.GenerationInput, *, streamed: bool) -> tuple
         turns=len(given.messages),
         json_schema=shape == "json_schema",
         code=_has_code(sample.newest),
-        language=language_of(sample.newest),
         system_prompt_hash=hashlib.sha256(walk.system.encode()).hexdigest()[:16] if walk.system else "",
-        needs=needs,
+        needs=Capability(needs),
         kind=ModelKind.CHAT,
         parameters=_parameters(given),
         drops_unsupported=given.unsupported == content.UNSUPPORTED_POLICY_DROP,
@@ -130,7 +138,7 @@ class _Walk:
     def __init__(self) -> None:
         self.text_bytes = 0
         self.images = self.audios = self.files = 0
-        self.needs = Capability(0)
+        self.needs = 0
         self.newest = ""
         self.system = ""
         self.cache_markers = self.cache_markers_long = False
@@ -142,7 +150,7 @@ class _Walk:
         if message.name:
             self.text_bytes += len(message.name.encode())
         if role == content.ROLE_SYSTEM:
-            self.needs |= Capability.SYSTEM_MESSAGES
+            self.needs |= _SYSTEM_MESSAGES
             self.system += "\n".join(texts)
         elif role == content.ROLE_USER and texts:
             self.newest = texts[0] if len(texts) == 1 else "\n".join(texts)
@@ -156,18 +164,18 @@ class _Walk:
                 self.text_bytes += len(text) if text.isascii() else len(text.encode())
             elif kind == "image":
                 self.images += 1
-                self.needs |= Capability.IMAGE_INPUT
+                self.needs |= int(Capability.IMAGE_INPUT)
             elif kind == "audio":
                 self.audios += 1
-                self.needs |= Capability.AUDIO_INPUT
+                self.needs |= int(Capability.AUDIO_INPUT)
             elif kind == "file":
                 self.files += 1
-                self.needs |= Capability.FILE_INPUT
+                self.needs |= int(Capability.FILE_INPUT)
             elif kind == "tool_call":
-                self.needs |= Capability.TOOLS
+                self.needs |= _TOOLS
                 self.text_bytes += len(part.tool_call.name) + len(part.tool_call.arguments_json.encode())
             elif kind == "tool_result":
-                self.needs |= Capability.TOOLS
+                self.needs |= _TOOLS
                 self.parts(part.tool_result.parts, [])
             elif kind == "reasoning":
                 self.text_bytes += len(part.reasoning.text.encode()) + len(part.reasoning.signature)

@@ -68,6 +68,7 @@ def from_pb_generate(request: router_pb2.GenerateRequest, *, streamed: bool) -> 
         features=features,
         instructions=sample.system,
         newest=sample.newest,
+        language=sample.language,
         exact_bounds=lambda tokenizers: input_bounds(request.input, tokenizers),
         cache_key=lambda: hash_of(
             b"stream" if streamed else b"unary",

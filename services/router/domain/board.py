@@ -93,6 +93,8 @@ class Board:
             [model.kind is not ModelKind.EMBEDDING for model in models], bool
         )
         self.all_chat = bool(self.is_chat.all())
+        self.languages_told = any(model.languages for model in models)
+        """True if the catalogue says of some model which languages it is good at."""
         self.tokenizers: tuple[str, ...] = tuple(sorted({model.tokenizer for model in models}))
         self.tokenizer_of: Integers = np.array(
             [self.tokenizers.index(model.tokenizer) for model in models], np.int64
@@ -159,12 +161,6 @@ class Board:
             [sum(self.parameter_bits.get(name, 0) for name in model.refused_parameters) for model in models],
             np.int64,
         )
-
-    def each(self, count: int) -> Integers:
-        """A new array with the same count for every candidate."""
-        counts = np.empty(len(self.candidates), np.int64)
-        counts.fill(count)  # np.full takes three times as long for a few dozen
-        return counts
 
     def filled(self, value: float) -> Floats:
         """An array with the same value for every candidate; not to be changed."""

@@ -23,6 +23,7 @@ from services.router.domain.features import Features
 from services.router.domain.patterns import any_matches
 from services.router.domain.policy import ComplianceRules, Rules
 from services.router.domain.utility import Floats
+from services.router.domain.values import value
 
 if TYPE_CHECKING:
     from services.router.domain.plan import Question
@@ -128,8 +129,8 @@ class Standing:
     def needing(self, board: Board, features: Features) -> Codes:
         """These rules and those that what the request consists of adds; an array of the caller's own."""
         kind = (
-            features.kind,
-            features.needs,
+            features.kind is ModelKind.EMBEDDING,
+            int(features.needs),
             features.parameters,
             features.drops_unsupported,
             features.reasoning_effort,
@@ -254,16 +255,29 @@ class Headroom:
         return name in model.groups if kind == "group" else model.provider == name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(frozen=True, slots=True, eq=False)
 class Sizes:
-    """How large the request is for each candidate, in tokens; arrays in the board's order."""
+    """How large the request is for each candidate, in tokens: one number where it is the same for all, as it mostly is,
+    else an array in the board's order."""
 
-    input_bound: npt.NDArray[np.int64]
-    output_cap: npt.NDArray[np.int64]
-    longest_input: npt.NDArray[np.int64]
+    input_bound: "int | npt.NDArray[np.int64]"
+    output_cap: "int | npt.NDArray[np.int64]"
+    longest_input: "int | npt.NDArray[np.int64]"
     """What a model's limits apply to: the input, or the longest of the texts to be embedded."""
     longest_input_max: int
     """The largest of those bounds."""
+
+    def bound_of(self, index: int) -> int:
+        """A candidate's bound of the input."""
+        return self.input_bound if isinstance(self.input_bound, int) else int(self.input_bound[index])
+
+    def cap_of(self, index: int) -> int:
+        """A candidate's output cap."""
+        return self.output_cap if isinstance(self.output_cap, int) else int(self.output_cap[index])
+
+    def longest_of(self, index: int) -> int:
+        """A candidate's bound of the longest text."""
+        return self.longest_input if isinstance(self.longest_input, int) else int(self.longest_input[index])
 
 
 def exclusions(question: "Question", sizes: Sizes) -> Codes:

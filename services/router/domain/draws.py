@@ -1,8 +1,5 @@
 """Draws that follow from a decision's seed alone, so a replay draws alike: SplitMix64 (Steele, Lea, Flood 2014)."""
 
-import numpy as np
-import numpy.typing as npt
-
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 _TO_UNIT = 2.0**-53
@@ -14,11 +11,6 @@ def unit(seed: int, index: int) -> float:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     return ((z ^ (z >> 31)) >> 11) * _TO_UNIT
-
-
-def units(seed: int, first: int, count: int) -> npt.NDArray[np.float64]:
-    """The draws `first` to `first + count - 1` as an array."""
-    return np.array([unit(seed, first + index) for index in range(count)])
 
 
 def pick(weights: list[float], draw: float) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from services.router.domain.board import Board
 from services.router.domain.features import Features
 from services.router.domain.utility import Floats
+from services.router.domain.values import value
 
 UNKNOWN_TASK = "unknown"
 
@@ -24,7 +25,7 @@ PRIOR_HALF_WIDTH = 0.15
 """Half of the 90 % interval of a shipped prior: benchmarks of the same model differ by as much."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Expectation:
     """Arrays over the board's candidates. NaN is unknown, which satisfies no floor."""
 
@@ -34,6 +35,8 @@ class Expectation:
     output_tokens: Floats
     shipped: Floats | None = None
     """Quality before the organisation's own outcomes. None: there were none, it is the same."""
+    complete: bool = False
+    """True: no quality is unknown. False: one may be."""
 
     @property
     def quality_low(self) -> Floats:

@@ -46,7 +46,7 @@ def finding(decision: Decision, index: int) -> str:
     if rule in _STANDING:
         return question.standing.findings[index]
     model = question.board.candidates[index].model
-    bound, cap = int(decision.sizes.input_bound[index]), int(decision.sizes.output_cap[index])
+    bound, cap = decision.sizes.bound_of(index), decision.sizes.cap_of(index)
     features, rules = question.features, question.rules
     if rule is Rule.KIND:
         return "It makes vectors." if features.kind is ModelKind.CHAT else "It answers conversations."
@@ -67,7 +67,7 @@ def finding(decision: Decision, index: int) -> str:
         return f"It takes at most {model.images_max} pictures, not {features.images}."
     if rule is Rule.CONTEXT_INPUT:
         limit = _smallest(model.input_tokens_max, model.context_tokens_max)
-        return f"Up to {decision.sizes.longest_input[index]} input tokens do not fit into {limit}."
+        return f"Up to {decision.sizes.longest_of(index)} input tokens do not fit into {limit}."
     if rule is Rule.CONTEXT_OUTPUT:
         return (
             f"{cap} output tokens, with up to {bound} of input, do not fit"

@@ -1,12 +1,12 @@
 """What is known of a request without keeping its text, and what its caller asks of routing."""
 
-from dataclasses import dataclass
 from enum import Enum
 
 from services.router.domain.catalogue import Capability, ModelKind
+from services.router.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Features:
     """Facts of a request; found once, used by every part of the decision, recorded with it."""
 
@@ -22,7 +22,7 @@ class Features:
     json_schema: bool = False
     code: bool = False
     language: str = ""
-    """BCP 47. Empty: unknown."""
+    """BCP 47. Empty: unknown, or no candidate and no rule asks for it."""
     system_prompt_hash: str = ""
     """First eight bytes of the SHA-256 of the instructions, as hex. Empty: none."""
     needs: Capability = Capability(0)
@@ -51,12 +51,16 @@ class Features:
 class Priority(Enum):
     """Who waits."""
 
+    __hash__ = object.__hash__  # an Enum's own is written in Python, and members are one object each
+
     INTERACTIVE = "interactive"
     BACKGROUND = "background"
 
 
 class Strategy(Enum):
     """What matters most."""
+
+    __hash__ = object.__hash__
 
     COST = "cost"
     LATENCY = "latency"
@@ -67,7 +71,7 @@ class Strategy(Enum):
     LEARNED = "learned"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Wishes:
     """What the caller asks of routing; it narrows the policy and never widens it. None or empty: as the policy says."""
 

@@ -53,7 +53,7 @@ class LearnedEstimator:
         # A correction of the unknown is unknown: outcomes alone say too little to satisfy a floor.
         quality = np.minimum(np.maximum(shipped.quality + shares @ corrections.mean, 0.0), 1.0)
         half_width = np.minimum(shipped.half_width, shares @ corrections.half_width)
-        return Expectation(quality, half_width, shipped.output_tokens, shipped.quality)
+        return Expectation(quality, half_width, shipped.output_tokens, shipped.quality, shipped.complete)
 
     def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
         """As shipped, with the outcomes that moved it."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.router.domain.board import Board
-from services.router.domain.draws import pick, unit, units
+from services.router.domain.draws import pick, unit
 from services.router.domain.features import Strategy
 from services.router.domain.learning.exploration import draw
 from services.router.domain.patterns import matches
@@ -66,11 +66,10 @@ def _break_ties(board: Board, order: list[int], utilities: list[float], seed: in
         ties += 1
     if ties == 1:
         return
-    draws = units(seed, _DRAW_TIES, ties)
     # The largest of u^(1/w) is each one's with a share in proportion to its weight (Efraimidis, Spirakis 2006).
     keys = {
-        index: float(draw) ** (1.0 / max(float(board.weight[index]), 1e-6))
-        for index, draw in zip(order[:ties], draws, strict=True)
+        index: unit(seed, _DRAW_TIES + place) ** (1.0 / max(float(board.weight[index]), 1e-6))
+        for place, index in enumerate(order[:ties])
     }
     order[:ties] = sorted(order[:ties], key=keys.__getitem__, reverse=True)
 

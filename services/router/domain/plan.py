@@ -6,12 +6,12 @@ Everything it looks at is in the `Question`: the board (catalogue and prices), t
 rules, the features, the belief and the seed. The same question gives the same decision, which is what a replay checks.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from services.kernel.pricing import Extent, RateUnknown, WorstCases
-from services.router.domain.board import Board, CandidateFacts, Weather
+from services.router.domain.board import Board, CandidateFacts, Integers, Weather
 from services.router.domain.cascading import Cascade, Roads, considered, with_cascade
 from services.router.domain.catalogue import Capability, ModelKind
 from services.router.domain.constraints import (
@@ -29,15 +29,18 @@ from services.router.domain.ordering import ordered
 from services.router.domain.policy import ATTEMPTS_MAX, CascadeRules, Rules, Share
 from services.router.domain.prices import cap_that_fits
 from services.router.domain.utility import Floats, Weights, utilities, weights_for
+from services.router.domain.values import value
 
-ENGINE = "2"
+ENGINE = "3"
 """Version of this module's logic: a replay under another engine is another decision, and says so."""
+
+_STREAMING = int(Capability.STREAMING)
 
 PLAN_SPARE = 2
 """Candidates in a plan beyond the attempts allowed: stand-ins for one that is being probed, or is too small."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(frozen=True, slots=True, eq=False)
 class Question:
     """All that a decision depends on."""
 
@@ -70,7 +73,7 @@ class Question:
     """Endpoints that have failed this request already."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Planned:
     """A candidate that is to be tried, with what will be held and sent for it."""
 
@@ -84,7 +87,7 @@ class Planned:
     """Output tokens that the hold covers at first, where it grows with the answer. None: all of the cap."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(frozen=True, slots=True, eq=False)
 class Decision:
     """A decided question. Arrays are in the board's order; what a dropped candidate would have been is kept, too."""
 
@@ -130,7 +133,9 @@ def decide(question: Question) -> Decision:
     ceiling_exclusions(rules, question.quality_min, expectation.quality, ttft_s, duration_s, codes)
 
     weights = _under_pressure(weights_for(rules.strategy, rules.priority, rules.weights), question.pressure)
-    utility = utilities(weights, expectation.quality, cost, weather.ttft_decades, duration_s)
+    utility = utilities(
+        weights, expectation.quality, cost, weather.ttft_decades, duration_s, complete=expectation.complete
+    )
     order, probed, propensity = ordered(question, codes, utility, cost, expectation.half_width)
     plan, lowered, fitting = _plan(question, order, sizes, codes)
     cascade = None
@@ -194,27 +199,26 @@ def _worst_cases(question: Question) -> tuple[WorstCases | None, ...]:
 def _sizes(question: Question) -> Sizes:
     board, features, rules = question.board, question.features, question.rules
     bound_max = features.input_tokens_bound
+    bound: int | Integers = bound_max
     if question.input_bounds:
         bound = np.array(question.input_bounds, np.int64)[board.tokenizer_of]
         bound_max = max(question.input_bounds)
-    else:
-        bound = board.each(bound_max)
     asked = features.output_cap_asked
     cap = asked if asked is not None else rules.output_tokens_default
     if rules.output_tokens_max is not None:
         cap = min(cap, rules.output_tokens_max)
-    caps = board.each(cap)
+    caps: int | Integers = cap
     # A default gives way to what the model has room for; what the caller asked for does not.
     if asked is None and (cap > board.output_max_min or bound_max + cap > board.context_max_min):
         room = np.maximum(board.context_max - bound, 1)
-        caps = np.minimum(np.minimum(caps, board.output_max), room)
-    longest, longest_max = bound, bound_max
+        caps = np.minimum(np.minimum(cap, board.output_max), room)
+    longest: int | Integers = bound
+    longest_max = bound_max
     if question.longest_bounds:
         longest = np.array(question.longest_bounds, np.int64)[board.tokenizer_of]
         longest_max = max(question.longest_bounds)
     elif features.longest_text_bound is not None:
-        longest_max = features.longest_text_bound
-        longest = board.each(longest_max)
+        longest = longest_max = features.longest_text_bound
     return Sizes(bound, caps, longest, longest_max)
 
 
@@ -253,7 +257,7 @@ class _Admission:
         self._ceiling = question.rules.cost_nanos_max
         self._choices = question.features.choices
         self._worst_cases = _worst_cases(question)
-        streamed = Capability.STREAMING in question.features.needs and self._choices == 1
+        streamed = self._choices == 1 and int(question.features.needs) & _STREAMING
         self._progressive = question.rules.progressive_tokens if streamed else None
 
     def admit(self, index: int, bound: int, cap: int) -> Planned | Rule:
@@ -306,15 +310,13 @@ def _plan(
 ) -> tuple[tuple[Planned, ...], bool, int | None]:
     """The first candidates of `order` whose exact worst case is within the ceilings and the headroom."""
     admission = _Admission(question)
-    bounds: list[int] = sizes.input_bound.tolist()
-    caps: list[int] = sizes.output_cap.tolist()
     plan: list[Planned] = []
     too_dear: list[int] = []
     enough = min(ATTEMPTS_MAX, question.rules.attempts_max + PLAN_SPARE)
     for index in order:
         if len(plan) == enough:
             break
-        admitted = admission.admit(index, bounds[index], caps[index])
+        admitted = admission.admit(index, sizes.bound_of(index), sizes.cap_of(index))
         if isinstance(admitted, Planned):
             plan.append(admitted)
             continue
@@ -323,13 +325,15 @@ def _plan(
             too_dear.append(index)
     if plan or not too_dear:
         return tuple(plan), False, None
-    fitting = {index: admission.cap_fitting(index, bounds[index], caps[index]) for index in too_dear}
+    fitting = {
+        index: admission.cap_fitting(index, sizes.bound_of(index), sizes.cap_of(index)) for index in too_dear
+    }
     largest = max(fitting.values())
     if not question.rules.lower_output_cap or largest < question.rules.output_tokens_min:
         return (), False, largest if largest > 0 else None
     for index in too_dear:
         if fitting[index] >= question.rules.output_tokens_min and len(plan) < ATTEMPTS_MAX:
-            admitted = admission.admit(index, bounds[index], fitting[index])
+            admitted = admission.admit(index, sizes.bound_of(index), fitting[index])
             if isinstance(admitted, Planned):
                 codes[index] = int(Rule.NONE)
                 plan.append(admitted)
@@ -350,7 +354,7 @@ def _cascade(
     admission = _Admission(question)
 
     def admit(index: int) -> Planned | None:
-        admitted = admission.admit(index, int(sizes.input_bound[index]), int(sizes.output_cap[index]))
+        admitted = admission.admit(index, sizes.bound_of(index), sizes.cap_of(index))
         return admitted if isinstance(admitted, Planned) else None
 
     return considered(

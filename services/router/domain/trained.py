@@ -51,6 +51,8 @@ class Table:
     half_width: Floats
     prior_outcomes: Floats
     """How many outcomes of the prior's training a quality rests on; 0: the catalogue alone."""
+    complete: bool
+    """True: nothing is unknown."""
 
 
 class TrainedExpectations:
@@ -71,7 +73,12 @@ class TrainedExpectations:
         table = self.table(board, tuple(belief))
         shares = np.fromiter(belief.values(), np.float64, len(belief))
         length = float(features.output_tokens_hint or OUTPUT_TOKENS_TYPICAL)
-        return Expectation(shares @ table.quality, shares @ table.half_width, board.filled(length))
+        return Expectation(
+            shares @ table.quality,
+            shares @ table.half_width,
+            board.filled(length),
+            complete=table.complete,
+        )
 
     def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
         """Where each candidate's quality comes from; for people who look."""
@@ -111,7 +118,8 @@ class TrainedExpectations:
         for row, task in enumerate(tasks):
             self._add(task, known, catalogue[row], quality[row], variance[row], outcomes[row])
         half_width = NINETY_PERCENT * np.sqrt(np.maximum(variance, VARIANCE_MIN))
-        return Table(board, np.clip(quality, 0.0, 1.0), half_width, outcomes)
+        complete = not np.isnan(quality).any()
+        return Table(board, np.clip(quality, 0.0, 1.0), half_width, outcomes, bool(complete))
 
     def _add(
         self,

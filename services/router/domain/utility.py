@@ -7,7 +7,6 @@ price is worth so much quality is a judgement people can make, that a dollar is 
 and not relative to the other candidates, so that a new model moves nobody else's rank.
 """
 
-from dataclasses import dataclass
 from math import log10
 from typing import Final
 
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.router.domain.features import Priority, Strategy
+from services.router.domain.values import value
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ QUALITY_UNKNOWN: Final = 0.4
 is not preferred by accident. An unknown quality never satisfies a floor, whatever stands in for it here."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Weights:
     """How much each thing matters; only their proportion counts."""
 
@@ -70,20 +70,32 @@ def weights_for(strategy: Strategy, priority: Priority, own: Weights | None = No
 
 
 def utilities(
-    weights: Weights, quality: Floats, cost_nanos: Floats, ttft_decades: Floats, duration_s: Floats
+    weights: Weights,
+    quality: Floats,
+    cost_nanos: Floats,
+    ttft_decades: Floats,
+    duration_s: Floats,
+    *,
+    complete: bool = False,
 ) -> Floats:
     """The utility of each candidate; arrays of one length. Unknown (NaN) quality has its stand-in, unknown cost none.
 
-    `ttft_decades` is latency_decades of the time to the first token, which is the same for many requests. Nobody
-    without a known price is a candidate, so a NaN that cost leaves is nobody's rank.
+    `complete`: no quality is unknown. `ttft_decades` is latency_decades of the time to the first token, which is the
+    same for many requests. Nobody without a known price is a candidate, so a NaN that cost leaves is nobody's rank.
     """
     # Written out rather than as the sum of its parts: this is a tenth of what a decision costs.
     per_decade = weights.latency / LATENCY_DECADES
-    utility: Floats = weights.quality * np.where(np.isnan(quality), QUALITY_UNKNOWN, quality)
-    utility -= (weights.cost / COST_DECADES) * np.log10(np.maximum(cost_nanos, COST_NANOS_CHEAP))
-    utility -= (per_decade * TTFT_SHARE) * ttft_decades
-    utility -= (per_decade * (1.0 - TTFT_SHARE)) * latency_decades(duration_s)
-    utility += weights.cost * _LOG_CHEAP / COST_DECADES + per_decade * _LOG_QUICK
+    per_cost_decade = weights.cost / COST_DECADES
+    known = quality if complete else np.where(np.isnan(quality), QUALITY_UNKNOWN, quality)
+    utility: Floats = known * weights.quality
+    decades = np.log10(np.maximum(cost_nanos, COST_NANOS_CHEAP))
+    decades *= per_cost_decade
+    utility -= decades
+    utility -= ttft_decades * (per_decade * TTFT_SHARE)
+    decades = latency_decades(duration_s)
+    decades *= per_decade * (1.0 - TTFT_SHARE)
+    utility -= decades
+    utility += per_cost_decade * _LOG_CHEAP + per_decade * _LOG_QUICK
     return utility
 
 

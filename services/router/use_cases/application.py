@@ -58,6 +58,8 @@ class Request:
     """Bounded text of the system messages, for the classifier alone."""
     newest: str
     """Bounded text of the newest turn, for the classifier alone."""
+    language: Callable[[], str]
+    """Finds out the language of the newest turn."""
     exact_bounds: ExactBounds
     content_hash: Callable[[], bytes]
     """Of everything that makes the request what it is: what tells a repetition from another request."""
@@ -204,7 +206,11 @@ class Application:
 
     def preview(self, request: Request) -> DecisionRecord:
         """The decision that would be made, without calling or holding anything."""
-        return self._decided(request, self._subject(request))
+        subject = self._subject(request)
+        features = with_changes(
+            subject.features, language=request.language()
+        )  # people look, time does not matter
+        return self._decided(request, with_changes(subject, features=features))
 
     def _decided(self, request: Request, subject: Subject) -> DecisionRecord:
         return DecisionRecord(
@@ -228,7 +234,9 @@ class Application:
         if not task:
             likeliest = max(belief, key=belief.__getitem__)
             task = likeliest if belief[likeliest] >= CERTAIN and likeliest != "unknown" else ""
-        return Subject(caller, wishes, request.features, belief, task, request.exact_bounds)
+        return Subject(
+            caller, wishes, request.features, belief, task, request.exact_bounds, language=request.language
+        )
 
     def models(self) -> list[Available]:
         """The models and aliases that the caller may use, by name."""

@@ -1,7 +1,7 @@
 """Decides a request from what the router knows now: gathers the question, asks the engine, refuses what cannot be."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from services.kernel.clock import Clock
 from services.kernel.errors import TurnpikeError
@@ -15,6 +15,7 @@ from services.router.domain.learned import EstimatorBook
 from services.router.domain.mirroring import mirror_question, mirror_rules, mirrored_to
 from services.router.domain.plan import Decision, Question, decide
 from services.router.domain.policy import ComplianceRules, Policy, Rules, Share, pressure
+from services.router.domain.values import value
 from services.router.domain.world import World
 from services.router.errors import (
     UNIT_MONEY,
@@ -48,7 +49,7 @@ TextBounds = Callable[[str], tuple[int, int]]
 """Upper bounds by a tokenizer, of all texts together and of the longest one; counts when called."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Subject:
     """A request as routing sees it: who asks, for what, and what is known of it."""
 
@@ -61,6 +62,8 @@ class Subject:
     exact_bounds: ExactBounds | None = None
     text_bounds: TextBounds | None = None
     """Of texts to be embedded."""
+    language: Callable[[], str] | None = None
+    """Finds out the request's language, where `features` do not say it already."""
 
 
 class Router:
@@ -83,6 +86,9 @@ class Router:
         rules = self._rules_in_force(policy, wishes, data_class)
         board = world.board(caller.organisation_id, now_s)
         asked, shares = self._asked(board, caller, wishes)
+        features = subject.features
+        if subject.language is not None and (board.languages_told or rules.language_required):
+            features = replace(features, language=subject.language())
         bounds, longest = _bounds(board, subject), _NO_BOUNDS
         if subject.text_bounds is not None:
             asked, shares = _vector_space(board, rules, wishes, asked, shares)
@@ -93,7 +99,7 @@ class Router:
             weather=world.weather(board),
             standing=world.standing(board, access, rules, asked),
             rules=rules,
-            features=subject.features,
+            features=features,
             estimator=self._estimators.of(caller.organisation_id),
             seed=seed,
             now_s=now_s,

@@ -2,12 +2,19 @@
 
 import pytest
 
+from services.kernel.clock import SystemClock
 from services.router.convert_features import features_from_pb
 from services.router.convert_language import language_of
 from services.router.domain import explain
-from services.router.domain.features import Features
+from services.router.domain.access import Caller
+from services.router.domain.catalogue import Catalogue
+from services.router.domain.estimates import CataloguePriors
+from services.router.domain.features import Features, Wishes
+from services.router.domain.learned import EstimatorBook
 from services.router.domain.plan import decide
 from services.router.domain.policy_document import read_policy
+from services.router.domain.world import World
+from services.router.use_cases.route import Router, Subject
 from tests.support.boards import WITHOUT_PROBES, board, model, question, replace
 from turnpike.common.v1 import content_pb2 as content
 
@@ -36,11 +43,18 @@ def test_languages_are_told_or_unknown(text: str, language: str) -> None:
     assert language_of(text) == language
 
 
-def test_it_is_a_feature_of_the_request() -> None:
+@pytest.mark.parametrize(
+    ("languages", "found"), [(frozenset({"de"}), "de"), (frozenset(), "")], ids=["told", "untold"]
+)
+def test_it_is_found_out_where_some_model_says_which_it_speaks(languages: frozenset[str], found: str) -> None:
     part = content.Part(text=content.TextPart(text=GERMAN))
     asked = content.GenerationInput(messages=[content.Message(role=content.ROLE_USER, parts=[part])])
-    features, _ = features_from_pb(asked, streamed=False)
-    assert features.language == "de"
+    features, sample = features_from_pb(asked, streamed=False)
+    world = World()
+    world.take_catalogue(Catalogue(1, {"a/b": model("a/b", languages=languages)}))
+    router = Router(world, EstimatorBook(CataloguePriors()), SystemClock())
+    subject = Subject(Caller("org", "", "", "key"), Wishes(), features, language=sample.language)
+    assert router.question(subject, 1).features.language == found
 
 
 def names(decision: object) -> list[str]:

@@ -1,8 +1,9 @@
 """The words of a belief, and how a request's metadata moves it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import exp, log2
+
+from services.router.domain.values import value
 
 UNKNOWN = "unknown"
 
@@ -38,7 +39,7 @@ LONG_LOG_ODDS_MAX = 6.0  # reached at 128,000 tokens; what is asked about a long
 REMEMBERED_WEIGHT_MAX = 3.0  # what a route key or system prompt was seen to be counts at most as e^3.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hints:
     """What is known of a request beside its words. Defaults: nothing.
 

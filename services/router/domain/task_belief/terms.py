@@ -4,6 +4,8 @@ import re
 import zlib
 from itertools import chain, pairwise
 
+import numpy as np
+
 from services.router.domain.task_belief.belief import TASKS
 from services.router.domain.task_belief.cues import STEM_CHARS, cue_table
 
@@ -22,7 +24,6 @@ _TOKEN = re.compile(
     r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # one sign of the others
     r"|[^\w\s]"
 )
-_DIGIT = re.compile(r"[0-9]")
 _CUES = cue_table()
 _TASK_INDEX = {task: index for index, task in enumerate(TASKS)}
 _LONG_SCRIPT_CUES = tuple(pair for pairs in _CUES.values() for pair in pairs if pair[0][0] >= "\u0600")
@@ -78,16 +79,17 @@ class _Word:
         )
 
 
-_words: dict[str, _Word] = {}
+class _Words(dict[str, _Word]):
+    """The words that were met, bounded."""
+
+    def __missing__(self, word: str) -> _Word:
+        if len(self) >= WORDS_KEPT_MAX:
+            self.clear()
+        found = self[word] = _Word(word)
+        return found
 
 
-def _word(word: str) -> _Word:
-    found = _words.get(word)
-    if found is None:
-        if len(_words) >= WORDS_KEPT_MAX:
-            _words.clear()
-        found = _words[word] = _Word(word)
-    return found
+_word = _Words().__getitem__
 
 
 def _pairs(words: list[_Word]) -> list[int]:
@@ -102,8 +104,7 @@ def terms(text: str, instructions: str = "") -> Features:
     tokens = _TOKEN.findall(read.lower())
     if len(tokens) > TOKENS_MAX:
         tokens = tokens[: TOKENS_MAX * 2 // 3] + tokens[-(TOKENS_MAX // 3) :]
-    known = _words
-    words = [known.get(token) or _word(token) for token in tokens]
+    words = list(map(_word, tokens))
     found = set(chain.from_iterable([word.own_buckets for word in words]))
     found.update([word.first_bucket for word in words[:FIRST_WORDS]])
     found.update(_pairs(words[: 4 * FIRST_WORDS]))
@@ -122,12 +123,17 @@ def terms(text: str, instructions: str = "") -> Features:
             if cue in read:
                 counts[_TASK_INDEX[task] * PLACES + 2] += 1.0
                 counts[_TASK_INDEX[task] * PLACES] += 1.0
+    counts = [count and (count if count < CUE_MAX else CUE_MAX) for count in counts]
     counts += _shapes(text, window, len(words))
-    return list(found), [count if count < CUE_MAX else CUE_MAX for count in counts]
+    return list(found), counts
 
 
 def _shapes(text: str, window: str, tokens: int) -> list[float]:
-    lines = window.count("\n")
+    # One pass over the bytes instead of one for each sign: signs of ASCII are bytes of their own in UTF-8.
+    of = np.bincount(np.frombuffer(window.encode("utf-8", "surrogatepass"), np.uint8), minlength=128).tolist()
+    lines = of[_NEWLINE]
+    dashes = window.count(" - ") if of[_DASH] else 0
+    calls = window.count("()") if of[_OPENING] and of[_CLOSING] else 0
     return [
         float(tokens < 12),
         float(tokens < 4),
@@ -135,14 +141,20 @@ def _shapes(text: str, window: str, tokens: int) -> list[float]:
         float(lines > 0),
         float(lines > 4),
         float(window.rstrip().endswith(("?", "？"))),
-        float('"' in window or "«" in window or "“" in window),
-        float(":" in window or "：" in window),
-        min(window.count("{") + window.count("["), 3) / 3,
-        min(len(_DIGIT.findall(window)) / 8, 2.0),
+        float(of[_QUOTE] > 0 or "«" in window or "“" in window),
+        float(of[_COLON] > 0 or "：" in window),
+        min(of[_BRACE] + of[_BRACKET], 3) / 3,
+        min(sum(of[_ZERO : _ZERO + 10]) / 8, 2.0),
         float(not any(map(str.isalpha, window[:40]))),
-        min(window.count(";") + window.count("()"), 4) / 4,
-        float("```" in window or "`" in window),
-        min(window.count("="), 2) / 2,
-        min(window.count("+") + window.count("^") + window.count("*") + window.count(" - "), 3) / 3,
-        min(window.count("$") + window.count("%") + window.count("\\"), 3) / 3,
+        min(of[_SEMICOLON] + calls, 4) / 4,
+        float(of[_BACKTICK] > 0),
+        min(of[_EQUALS], 2) / 2,
+        min(of[_PLUS] + of[_CARET] + of[_STAR] + dashes, 3) / 3,
+        min(of[_DOLLAR] + of[_PERCENT] + of[_BACKSLASH], 3) / 3,
     ]
+
+
+_NEWLINE, _QUOTE, _COLON, _SEMICOLON, _BRACE, _BRACKET, _OPENING, _CLOSING = map(ord, '\n":;{[()')
+_BACKTICK, _EQUALS, _PLUS, _DASH, _CARET, _STAR, _DOLLAR, _PERCENT, _BACKSLASH, _ZERO = map(
+    ord, "`=+-^*$%\\0"
+)
