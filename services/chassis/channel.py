@@ -44,6 +44,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    # The proxy of an environment (https_proxy) is for whom is outside; a deployment's services are beside each other.
+    ("grpc.enable_http_proxy", 0),
     # Replicas behind headless DNS (dns:///budget:50051) each get their share of the calls.
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),

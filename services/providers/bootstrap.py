@@ -24,7 +24,8 @@ from services.providers.adapters.budget import RemoteSettlements
 from services.providers.adapters.catalogue.toml_files import load, shipped
 from services.providers.adapters.credentials import CredentialPool, from_environment
 from services.providers.adapters.endpoints_file import WrittenEndpoints, read_endpoints
-from services.providers.adapters.http.client import VendorHttp, reachable
+from services.providers.adapters.http.client import VendorHttp
+from services.providers.adapters.http.proxy import Proxy
 from services.providers.adapters.registry import format_of, vendor_named, vendors
 from services.providers.admin.servicer import ProviderAdminServicer
 from services.providers.deployment import Deployment
@@ -51,7 +52,9 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
     written = _written(settings)
     async with AsyncExitStack() as stack:
         budget = await _budget(settings, stack)
-        http = await stack.enter_async_context(VendorHttp(certificates=_certificates(settings)))
+        http = await stack.enter_async_context(
+            VendorHttp(certificates=_certificates(settings), proxy=_proxy(settings))
+        )
         given = [*from_environment(vendors().values(), os.environ), *written.credentials]
         pool = CredentialPool(clock)
         book = EndpointBook(clock)
@@ -105,7 +108,7 @@ async def bootstrap(settings: ProvidersSettings, runtime: Runtime) -> AsyncItera
             )
         else:
             log.info("admin RPCs are off: they need TURNPIKE_POSTGRES_DSN and TURNPIKE_BUDGET_ADDRESS")
-        _beside(book.look_after(reachable), "looks after endpoints", stack)
+        _beside(book.look_after(http.reachable), "looks after endpoints", stack)
         if any(spec.tokenizer not in ("", "bytes") for spec in book.all()):
             warm()  # a vocabulary is 34 MB, and a deployment of local models alone counts by bytes
         log.info(
@@ -141,6 +144,12 @@ def _certificates(settings: ProvidersSettings) -> ssl.SSLContext:
     if settings.certificates_file is not None:
         context.load_verify_locations(cafile=settings.certificates_file)
     return context
+
+
+def _proxy(settings: ProvidersSettings) -> Proxy | None:
+    if settings.proxy is None:
+        return None
+    return Proxy.parse(settings.proxy, settings.proxy_exceptions)
 
 
 async def _store(dsn: str, runtime: Runtime, stack: AsyncExitStack) -> AdminStore:

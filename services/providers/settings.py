@@ -17,8 +17,10 @@ from services.chassis.settings import (
     path,
     secret,
     target,
+    text,
 )
 from services.chassis.settings import Secret as SecretText
+from services.providers.adapters.http.proxy import Proxy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,18 @@ class ProvidersSettings(ServiceSettings):
         "PEM file of authorities that vendors' certificates may come from, beside the system's.",
         default=None,
     )
+    proxy: SecretText | None = env(
+        "HTTPS_PROXY",
+        secret,
+        "Proxy for vendors with https: http://host:port, perhaps with user:password@ before the host. Not set: none.",
+        default=None,
+    )
+    proxy_exceptions: str = env(
+        "NO_PROXY",
+        text,
+        "Hosts, domains, addresses and networks that are reached without the proxy, with commas between them.",
+        default="",
+    )
     attempts_max: int = env(
         "TURNPIKE_ATTEMPTS_MAX",
         integer(min=1, max=100_000),
@@ -94,5 +108,10 @@ class ProvidersSettings(ServiceSettings):
                 KeyRing.parse(self.encryption_key)
             except ValueError as error:
                 yield Problem("TURNPIKE_CREDENTIALS_KEY", str(error))
+        if self.proxy is not None:
+            try:
+                Proxy.parse(self.proxy, self.proxy_exceptions)
+            except ValueError as error:
+                yield Problem("HTTPS_PROXY", str(error))
         if self.catalogue_folder is not None and not self.catalogue_folder.is_dir():
             yield Problem("TURNPIKE_CATALOGUE_FOLDER", f"{self.catalogue_folder} is not a folder")

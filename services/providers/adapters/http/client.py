@@ -1,7 +1,7 @@
 """Sends requests to vendors, each once, and says what went wrong and whether a byte had left by then.
 
 Redirects are not followed (a base URL is an admin's decision, and a credential must not travel on), cookies are not
-kept, proxies of the environment are not used, and nothing is sent twice.
+kept, and nothing is sent twice.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from services.providers.adapters.http.connection import Connection, ConnectionBroken, NotHttp, Origin
 from services.providers.adapters.http.inflate import CorruptContent, Inflated
 from services.providers.adapters.http.pool import NoConnection, Pool, TooManyConnections
+from services.providers.adapters.http.proxy import Proxy
 from services.providers.domain.failure import AttemptError, ChargeRule, Failure, Reason
 
 USER_AGENT: Final = "turnpike"
@@ -32,9 +33,12 @@ _AS_IT_IS: Final = "!#$%&'()*+,/:;=?@[]~"
 class VendorHttp:
     """A pool of connections. An async context manager; leaving it closes every connection."""
 
-    def __init__(self, *, certificates: ssl.SSLContext | None = None) -> None:
-        """`certificates` replaces the system's trust, for private authorities. None: the system's."""
-        self._pool = Pool(certificates or ssl.create_default_context())
+    def __init__(self, *, certificates: ssl.SSLContext | None = None, proxy: Proxy | None = None) -> None:
+        """`certificates` replaces the system's trust, for private authorities. None: the system's.
+
+        Vendors that speak https are reached through `proxy`, but for its exceptions. None: all directly.
+        """
+        self._pool = Pool(certificates or ssl.create_default_context(), proxy=proxy)
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,6 +65,16 @@ class VendorHttp:
         connection broke after the request had left; VENDOR_PROTOCOL_ERROR for an answer that is no HTTP.
         """
         return Sending(self._pool, method, url, headers, body, connect_timeout_s, leaving)
+
+    async def reachable(self, url: str) -> bool:
+        """True if somebody accepts connections at `url` within LOOK_S_MAX. The vendor is sent nothing."""
+        try:
+            origin = _address(url).origin
+            async with asyncio.timeout(LOOK_S_MAX):
+                (await self._pool.reach(origin)).close()
+        except (NoConnection, TimeoutError, ValueError):  # ValueError: no host has such a name or port
+            return False
+        return True
 
 
 class Sending:
@@ -269,15 +283,3 @@ def _within_answer(error: Exception) -> AttemptError:
             "The connection to the vendor broke within its answer.",
         )
     )
-
-
-async def reachable(url: str) -> bool:
-    """True if somebody accepts connections at `url` within LOOK_S_MAX. Sends nothing."""
-    try:
-        origin = _address(url).origin
-        async with asyncio.timeout(LOOK_S_MAX):
-            _, writer = await asyncio.open_connection(origin.host, origin.port)
-    except (OSError, TimeoutError, ValueError):  # ValueError: no host has such a name or port
-        return False
-    writer.close()
-    return True

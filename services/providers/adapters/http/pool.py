@@ -10,6 +10,7 @@ from typing import Final
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from services.providers.adapters.http.connection import Connection, Origin
+from services.providers.adapters.http.proxy import Proxy, ProxyRefused, open_tunnel
 
 CONNECTIONS_MAX: Final = 8192
 """Of this process, busy and idle: twice the attempts of one Dispatch stream, below its file limit."""
@@ -44,8 +45,15 @@ class TooManyConnections(Exception):
 class Pool:
     """Connections of one process. Not shared between threads."""
 
-    def __init__(self, certificates: ssl.SSLContext, *, connections_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(
+        self,
+        certificates: ssl.SSLContext,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        proxy: Proxy | None = None,
+    ) -> None:
         self._certificates = certificates
+        self._proxy = proxy
         self._connections_max = connections_max
         self._idle: dict[Origin, deque[Connection]] = {}
         self._open: set[Connection] = set()
@@ -116,9 +124,11 @@ class Pool:
         for connection in list(self._open):
             connection.abort()
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def reach(self, origin: Origin) -> socket.socket:
+        """A socket that leads to `origin`, directly or through the proxy. Raises NoConnection."""
         loop = asyncio.get_running_loop()
-        place = (origin.host, origin.port)
+        proxy = self._proxy if self._proxy is not None and self._proxy.serves(origin) else None
+        place = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
         try:
             addresses = await self._addresses_of(place)
             opened = await start_connection(
@@ -126,10 +136,28 @@ class Pool:
             )
         except (OSError, ValueError) as error:  # ValueError: no host has such a name
             self._addresses.pop(place, None)
-            raise NoConnection("No connection to the vendor could be made.") from error
+            whom = "the vendor" if proxy is None else "the proxy of HTTPS_PROXY"
+            raise NoConnection(f"No connection to {whom} could be made.") from error
         except asyncio.CancelledError:  # by its timeout, above all: none of them may be the host's any more
             self._addresses.pop(place, None)
             raise
+        if proxy is not None:
+            try:
+                await open_tunnel(opened, origin, proxy)
+            except ProxyRefused as refused:
+                opened.close()
+                raise NoConnection(str(refused)) from refused
+            except OSError as error:
+                opened.close()
+                raise NoConnection("The proxy broke the connection.") from error
+            except asyncio.CancelledError:
+                opened.close()
+                raise
+        return opened
+
+    async def _connect(self, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+        opened = await self.reach(origin)
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             _, connection = await loop.create_connection(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.providers.adapters.http import pool
-from services.providers.adapters.http.client import VendorHttp, reachable
+from services.providers.adapters.http.client import VendorHttp
 from services.providers.adapters.http.pool import Pool
 from services.providers.domain.failure import AttemptError
 from services.providers.use_cases.attempt import read_answer
@@ -244,6 +244,6 @@ async def test_an_address_that_is_none_is_unreachable(place: str) -> None:
         with pytest.raises(AttemptError) as caught:
             async with http.send("POST", f"{place}/v1", {}, b"{}", connect_timeout_s=2.0):
                 pass
+        assert not await http.reachable(place)
     said = caught.value.failure
     assert (said.reason, said.nothing_sent) == (Reason.ERROR_REASON_VENDOR_UNREACHABLE, True)
-    assert not await reachable(place)
