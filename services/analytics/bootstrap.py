@@ -11,11 +11,13 @@ from services.analytics.adapters.budget import RemoteLedger
 from services.analytics.adapters.postgres import PostgresDecisions, PostgresUsage
 from services.analytics.adapters.postgres_entries import PostgresEntries
 from services.analytics.adapters.postgres_reports import PostgresReports
+from services.analytics.adapters.prices import RemotePriceBook
 from services.analytics.servicer import AnalyticsServicer, UseCases
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.export import ExportUsage
 from services.analytics.use_cases.forecast import ForecastSpend
+from services.analytics.use_cases.savings import QuerySavings
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
 from services.analytics.use_cases.waste import QueryWaste
@@ -41,12 +43,8 @@ async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncItera
         open_database(settings.postgres_dsn, schema="analytics", folder=SQL) as database,
         connect("budget", settings.budget_address, token=token) as budget,
     ):
-        usage, entries, feed, clock = (
-            PostgresUsage(database),
-            PostgresEntries(database),
-            UsageFeed(),
-            SystemClock(),
-        )
+        usage, entries = PostgresUsage(database), PostgresEntries(database)
+        reports, clock, feed = PostgresReports(database), SystemClock(), UsageFeed()
         following = FollowLedger(RemoteLedger(budget), usage, feed)
         runtime.health.component("postgres", database.answers, critical=True)
         runtime.health.component("ledger", _heard_of(following), critical=False)
@@ -55,7 +53,8 @@ async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncItera
             query_usage=QueryUsage(usage),
             watch_usage=WatchUsage(usage, entries, feed, lambda: following.followed, clock, runtime.stopping),
             forecast_spend=ForecastSpend(usage, clock),
-            query_waste=QueryWaste(PostgresReports(database)),
+            query_savings=QuerySavings(reports, RemotePriceBook(budget)),
+            query_waste=QueryWaste(reports),
             export_usage=ExportUsage(entries),
         )
         admins = AdminTokens(look_up_by(budget))

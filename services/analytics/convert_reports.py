@@ -1,7 +1,8 @@
 """Protobuf to domain and back, for what is watched, forecast, compared and exported."""
 
+import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from services.access import AdminCaller
 from services.analytics.convert import (
@@ -10,6 +11,7 @@ from services.analytics.convert import (
     from_pb_scope,
     from_pb_time,
     known,
+    to_pb_decision,
     to_pb_money,
     to_pb_time,
     to_pb_totals,
@@ -18,11 +20,14 @@ from services.analytics.domain.exporting import ExportFormat, Piece
 from services.analytics.domain.forecasting import Forecast
 from services.analytics.domain.queries import Breakdown
 from services.analytics.domain.reports import WasteRow
+from services.analytics.domain.savings import SavingsRow
 from services.analytics.domain.usage import UsageEntry
 from services.analytics.domain.watching import UsageNews
 from services.kernel.errors import InvalidRequest
+from services.kernel.pricing import ModelPrice, PriceTier
 from turnpike.analytics.v1 import analytics_pb2 as pb
 from turnpike.common.v1.money_pb2 import Money
+from turnpike.common.v1.price_pb2 import ModelPrice as PriceMessage
 
 _FORMATS = {
     pb.EXPORT_FORMAT_UNSPECIFIED: ExportFormat.CSV,
@@ -95,6 +100,49 @@ def to_pb_forecast(made: Forecast) -> pb.ForecastSpendResponse:
 
 def _known_money(nanos: int | None) -> Money | None:
     return None if nanos is None else to_pb_money(nanos)
+
+
+def to_pb_savings(rows: Sequence[SavingsRow]) -> pb.QuerySavingsResponse:
+    """The comparisons."""
+    return pb.QuerySavingsResponse(
+        rows=[
+            pb.SavingsRow(
+                group=row.group,
+                actual=to_pb_money(row.actual_nanos),
+                baseline=to_pb_money(row.baseline_nanos),
+                requests=row.requests,
+                not_comparable=row.not_comparable,
+                left_out=to_pb_money(row.left_out_nanos),
+                cache_saved=to_pb_money(row.cache_saved_nanos),
+            )
+            for row in rows
+        ]
+    )
+
+
+def from_pb_list_price(price: PriceMessage) -> ModelPrice:
+    """A price of the book."""
+    return ModelPrice(
+        model=price.model,
+        tiers=tuple(
+            PriceTier(**{rate.name: value for rate, value in tier.ListFields()}) for tier in price.tiers
+        ),
+        effective_from=price.effective_from.ToDatetime(UTC) if price.HasField("effective_from") else None,
+        effective_until=price.effective_until.ToDatetime(UTC) if price.HasField("effective_until") else None,
+    )
+
+
+def ablest_of(record: bytes) -> str:
+    """The permitted candidate of the highest expected quality in a decision record; empty: no quality is known.
+
+    Of equals the first is taken, which the decision ranked higher.
+    """
+    best, quality = "", -math.inf
+    for candidate in to_pb_decision(record).candidates:
+        known = not candidate.excluded_by and candidate.estimates.HasField("quality")
+        if known and candidate.estimates.quality > quality:
+            best, quality = candidate.model, candidate.estimates.quality
+    return best
 
 
 def to_pb_waste(rows: Sequence[WasteRow]) -> pb.QueryWasteResponse:

@@ -7,7 +7,9 @@ from typing import Protocol
 from services.analytics.domain.decisions import DecisionRecord
 from services.analytics.domain.queries import Breakdown, DecisionQuery, Scope, TimeRange, UsageQuery
 from services.analytics.domain.reports import WasteRow
+from services.analytics.domain.savings import ComparedTokens, Rated
 from services.analytics.domain.usage import Freshness, LedgerPage, UsageEntry, UsageRow, UsageTotals
+from services.kernel.pricing import ModelPrice
 
 
 class UsageStore(Protocol):
@@ -59,6 +61,24 @@ class Reports(Protocol):
 
     async def waste(self, asked: Breakdown) -> list[WasteRow]:
         """Charges that bought nothing, dearest first; at most one row more than a report may have."""
+        ...
+
+    async def learn_ablest(self, asked: Breakdown) -> None:
+        """Finds the ablest model that was permitted for each request, where that is not known yet."""
+        ...
+
+    async def compared(
+        self, asked: Breakdown, baseline_model: str, prices: Sequence[Rated]
+    ) -> list[ComparedTokens]:
+        """Sums by group and prices, at most one row more than a report may have. No baseline: the ablest models."""
+        ...
+
+
+class PriceBook(Protocol):
+    """The budget service's price book, asked on behalf of the caller. Raises ServiceUnavailable when it is down."""
+
+    async def listed(self, span: TimeRange) -> Sequence[ModelPrice]:
+        """All list prices that were in force at some moment of the span."""
         ...
 
 

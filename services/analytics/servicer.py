@@ -13,6 +13,7 @@ from services.analytics.ports import UsageStore
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.export import ExportUsage
 from services.analytics.use_cases.forecast import ForecastSpend
+from services.analytics.use_cases.savings import QuerySavings
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
 from services.analytics.use_cases.waste import QueryWaste
@@ -34,6 +35,7 @@ class UseCases:
     query_usage: QueryUsage
     watch_usage: WatchUsage
     forecast_spend: ForecastSpend
+    query_savings: QuerySavings
     query_waste: QueryWaste
     export_usage: ExportUsage
 
@@ -91,6 +93,11 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         scope, until = convert.from_pb_scope(request.scope, _admin()), convert_reports.from_pb_until(request)
         made = await self._do.forecast_spend(scope, until, request.time_zone or "UTC")
         return convert_reports.to_pb_forecast(made)
+
+    async def QuerySavings(self, request: pb.QuerySavingsRequest, context: object) -> pb.QuerySavingsResponse:
+        """Compares what was spent with what a baseline would have cost."""
+        asked = convert_reports.from_pb_breakdown(request, _admin(), self._clock.now())
+        return convert_reports.to_pb_savings(await self._do.query_savings(asked, request.baseline_model))
 
     async def ListDecisions(
         self, request: pb.ListDecisionsRequest, context: object

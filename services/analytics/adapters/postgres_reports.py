@@ -1,9 +1,21 @@
 """Reports from Postgres; reports.sql says what each statement does."""
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 from services.analytics.adapters.postgres_entries import of_scope
+from services.analytics.convert_reports import ablest_of
 from services.analytics.domain.queries import Breakdown
 from services.analytics.domain.reports import REPORT_ROWS_MAX, WasteRow
+from services.analytics.domain.savings import ComparedTokens, Rated
 from services.chassis.postgres import Database
+from services.kernel.pricing import PriceTier
+
+RECORDS_A_PAGE = (
+    200  # a record has some kilobytes, and reading it some tens of microseconds: the loop is not held up
+)
+DECIDED_BEFORE_MAX = timedelta(hours=1)
+"""How long before its charge a request may have been decided: no hold lives longer without renewal."""
 
 
 class PostgresReports:
@@ -19,6 +31,54 @@ class PostgresReports:
         return [
             WasteRow(tuple(row["grouped"]), row["kind"], row["cost_nanos"], row["attempts"]) for row in rows
         ]
+
+    async def learn_ablest(self, asked: Breakdown) -> None:
+        """Reads the ablest model out of decision records that were not looked at yet, page by page."""
+        organisation_id = asked.scope.organisation_id
+        start = asked.range.start - DECIDED_BEFORE_MAX
+        while True:
+            rows = await self._database.fetch(
+                self._sql["decisions_without_ablest"], organisation_id, start, asked.range.end, RECORDS_A_PAGE
+            )
+            ablest = {row["request_id"]: row["record"] for row in reversed(rows)}
+            models = [ablest_of(record) for record in ablest.values()]
+            await self._database.execute(self._sql["keep_ablest"], organisation_id, list(ablest), models)
+            if len(rows) < RECORDS_A_PAGE:
+                return
+
+    async def compared(
+        self, asked: Breakdown, baseline_model: str, prices: Sequence[Rated]
+    ) -> list[ComparedTokens]:
+        """Sums by group and prices."""
+        rows = await self._database.fetch(
+            self._sql["sum_savings"],
+            *_of_breakdown(asked),
+            baseline_model,
+            [price.model for price in prices],
+            [price.begins for price in prices],
+            [price.ends for price in prices],
+            [price.above for price in prices],
+            [price.up_to for price in prices],
+            REPORT_ROWS_MAX + 1,
+        )
+        return [
+            ComparedTokens(
+                group=tuple(row["grouped"]),
+                baseline=_tier(prices, row["baseline_price"]),
+                own=_tier(prices, row["own_price"]),
+                requests=row["requests"],
+                cost_nanos=row["cost_nanos"],
+                input_tokens=row["input_tokens"],
+                output_tokens=row["output_tokens"],
+                cache_read_tokens=row["cache_read_tokens"],
+                reasoning_tokens=row["reasoning_tokens"],
+            )
+            for row in rows
+        ]
+
+
+def _tier(prices: Sequence[Rated], number: int | None) -> PriceTier | None:
+    return None if number is None else prices[number - 1].tier
 
 
 def _of_breakdown(asked: Breakdown) -> tuple[object, ...]:

@@ -85,3 +85,103 @@ FROM named
 GROUP BY grouped, kind
 ORDER BY 3 DESC, grouped, kind
 LIMIT $12;
+
+-- name: decisions_without_ablest
+-- Decision records of a time, newest first, whose ablest model was not read from them yet.
+SELECT decision.request_id, decision.record
+FROM decision
+LEFT JOIN ablest_model USING (organisation_id, request_id)
+WHERE organisation_id = $1 AND decided_at >= $2 AND decided_at < $3 AND ablest_model.model IS NULL
+ORDER BY decided_at DESC, decision_id DESC
+LIMIT $4;
+
+-- name: keep_ablest
+-- Keeps what was read; of two that read the same the first is kept.
+INSERT INTO ablest_model (organisation_id, request_id, model)
+SELECT $1, * FROM unnest($2::text[], $3::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: sum_savings
+-- What requests cost, and the tokens of their answers by the prices that say what these would have cost: rows by group, by
+-- the baseline's price ($13 ff., numbered from 1) and by the price of the model that answered.
+-- A request's answer is its last attempt that succeeded, else its last that was charged. Its tokens are what a baseline
+-- would have been asked for; all that its attempts cost is what was spent, as far as it is in the scope.
+-- A row without `requests` is money that belongs to no answer: mirrors, which another key pays, and what was booked without a
+-- request or later than its answer's time.
+WITH price AS (
+    SELECT *
+    FROM unnest($13::text[], $14::timestamptz[], $15::timestamptz[], $16::bigint[], $17::bigint[])
+        WITH ORDINALITY AS price (model, begins, ends, above, up_to, number)
+), entry AS (
+    SELECT *, coalesce(dimensions ->> 'purpose', '') = 'mirror' OR request_id = '' AS beside
+    FROM usage_entry
+    WHERE organisation_id = $1
+        AND ($2 = '' OR team_id = $2)
+        AND ($3 = '' OR project_id = $3)
+        AND ($4 = '' OR key_id = $4)
+        AND ($5 = '' OR user_id = $5)
+        AND model LIKE $6
+        AND ($7::jsonb = '{}' OR dimensions @> $7)
+        AND occurred_at >= $8 AND occurred_at < $9
+), answer AS (
+    SELECT DISTINCT ON (request_id)
+        request_id, occurred_at, team_id, project_id, key_id, user_id, model, outcome, dimensions, input_tokens,
+        output_tokens, cache_read_tokens, reasoning_tokens
+    FROM entry
+    WHERE kind IN ('commit', 'expire', 'correct') AND NOT beside
+    ORDER BY request_id, outcome = 'succeeded' DESC, attempt DESC, sequence DESC
+), spent AS (
+    SELECT request_id, sum(cost_nanos) AS cost_nanos FROM entry WHERE NOT beside GROUP BY request_id
+), line AS (
+    SELECT
+        answer.team_id, answer.project_id, answer.key_id, answer.user_id, answer.model, answer.outcome,
+        answer.dimensions, 1 AS requests, spent.cost_nanos, baseline.number AS baseline_price, own.number AS own_price,
+        answer.input_tokens, answer.output_tokens, answer.cache_read_tokens, answer.reasoning_tokens
+    FROM answer
+    JOIN spent USING (request_id)
+    LEFT JOIN ablest_model AS ablest
+        ON $12 = '' AND ablest.organisation_id = $1 AND ablest.request_id = answer.request_id
+    LEFT JOIN price AS baseline
+        ON baseline.model = CASE $12 WHEN '' THEN ablest.model ELSE $12 END
+        AND answer.occurred_at >= baseline.begins AND answer.occurred_at < baseline.ends
+        AND answer.input_tokens > baseline.above AND answer.input_tokens <= baseline.up_to
+        AND answer.output_tokens IS NOT NULL
+    LEFT JOIN price AS own
+        ON own.model = answer.model
+        AND answer.occurred_at >= own.begins AND answer.occurred_at < own.ends
+        AND answer.input_tokens > own.above AND answer.input_tokens <= own.up_to
+    UNION ALL
+    SELECT
+        entry.team_id, entry.project_id, entry.key_id, entry.user_id, entry.model, entry.outcome, entry.dimensions, 0,
+        entry.cost_nanos, NULL, NULL, 0, 0, 0, 0
+    FROM entry
+    WHERE entry.beside OR NOT EXISTS (SELECT FROM answer WHERE answer.request_id = entry.request_id)
+), named AS (
+    SELECT
+        ARRAY(
+            SELECT CASE wanted
+                WHEN 'organisation' THEN $1
+                WHEN 'team' THEN team_id
+                WHEN 'project' THEN project_id
+                WHEN 'key' THEN key_id
+                WHEN 'user' THEN user_id
+                WHEN 'model' THEN model
+                WHEN 'provider' THEN split_part(model, '/', 1)
+                WHEN 'outcome' THEN outcome
+                WHEN 'dimension' THEN coalesce(dimensions ->> $11, '')
+            END
+            FROM unnest($10::text[]) WITH ORDINALITY AS grouping (wanted, place)
+            ORDER BY place
+        ) AS grouped,
+        line.*
+    FROM line
+)
+SELECT
+    grouped, baseline_price, own_price, sum(requests)::bigint AS requests, sum(cost_nanos)::bigint AS cost_nanos,
+    coalesce(sum(input_tokens), 0)::bigint AS input_tokens, coalesce(sum(output_tokens), 0)::bigint AS output_tokens,
+    coalesce(sum(cache_read_tokens), 0)::bigint AS cache_read_tokens,
+    coalesce(sum(reasoning_tokens), 0)::bigint AS reasoning_tokens
+FROM named
+GROUP BY grouped, baseline_price, own_price
+ORDER BY grouped
+LIMIT $18;
