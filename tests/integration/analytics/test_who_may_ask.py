@@ -1,0 +1,200 @@
+"""No tenant sees another's usage: every RPC of the service with every role, and with none, in two organisations.
+
+The requests are made from the contract's descriptors, so that an RPC that is added is tried, too.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from services.analytics.adapters.postgres import PostgresDecisions, PostgresUsage
+from services.analytics.bootstrap import SQL, app
+from services.analytics.convert import from_pb_decision
+from services.analytics.settings import AnalyticsSettings
+from services.budget.domain.entities import Role
+from services.chassis.app import serving
+from services.chassis.channel import connect
+from services.chassis.postgres import open_database
+from services.chassis.settings import Address, Secret
+from services.kernel.errors import Category, TurnpikeError
+from tests.support.budget_admin import SERVICE, Api, Tenant, make_tenant, make_token, serving_admin
+from tests.support.usage import page, usage
+from turnpike.analytics.v1 import analytics_pb2 as pb
+from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
+from turnpike.common.v1.principal_pb2 import Principal
+from turnpike.router.v1.decision_pb2 import Decision
+
+CONTRACT = pb.DESCRIPTOR.services_by_name["AnalyticsService"]
+FOR_SERVICES = {"RecordDecisions", "GetRecord"}
+ASKED_BY_ADMINS = [method for method in CONTRACT.methods if method.name not in FOR_SERVICES]
+READERS = [
+    (Role.ORGANISATION_ADMIN, False),
+    (Role.TEAM_ADMIN, True),
+    (Role.VIEWER, False),
+    (Role.VIEWER, True),
+]
+NOBODY = {
+    "nobody": None,
+    "a tenant's key": "tpk_" + "0" * 43,
+    "a service": SERVICE,
+    "a guess": "tpa_" + "0" * 43,
+}
+NOW = datetime.now(UTC)
+
+
+@dataclass
+class World:
+    operator: Api
+    ours: Tenant
+    theirs: Tenant
+    address: str
+    stack: AsyncExitStack
+
+    async def asked_by(self, secret: str | None) -> Api:
+        remote = await self.stack.enter_async_context(connect("analytics", self.address, token=secret))
+        return Api(remote, AnalyticsServiceStub(remote.channel))
+
+    async def as_(self, role: Role, *, of_team: bool) -> Api:
+        """The service, asked by somebody of ours."""
+        ours = self.ours
+        secret = await make_token(
+            self.operator,
+            int(role),  # type: ignore[arg-type]
+            organisation_id=ours.organisation.organisation_id,
+            team_id=ours.team.team_id if of_team else "",
+        )
+        return await self.asked_by(secret)
+
+
+@pytest.fixture
+async def world(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[World]:
+    """Two tenants that have used something, and the service over the real budget service's tokens and prices."""
+    async with AsyncExitStack() as stack:
+        admin = await stack.enter_async_context(serving_admin(postgres_dsn))
+        operator = await admin.operator()
+        ours, theirs = await make_tenant(operator, "Ours"), await make_tenant(operator, "Theirs")
+        settings = AnalyticsSettings(
+            listen=Address("127.0.0.1", 0),
+            postgres_dsn=Secret(postgres_dsn),
+            budget_address=admin.address,
+            service_token=Secret(SERVICE),
+            service_tokens={"router": Secret(SERVICE)},
+            state_dir=tmp_path,
+            drain_s=0.2,
+            access_log="off",
+        )
+        running = await stack.enter_async_context(serving(app, settings))
+        async with open_database(postgres_dsn, schema="analytics", folder=SQL) as database:
+            for tenant in (ours, theirs):
+                await _used(PostgresUsage(database), PostgresDecisions(database), tenant)
+        yield World(operator, ours, theirs, str(running.address), stack)
+
+
+async def _used(store: PostgresUsage, decisions: PostgresDecisions, tenant: Tenant) -> None:
+    whose = _ids(tenant)
+    whose.pop("dimension")
+    at = NOW - timedelta(days=2)
+    failed = usage(1, at, **whose, outcome="failed", request_id=f"request-of-{whose['organisation_id']}")
+    assert await store.store(page(failed, usage(2, NOW, **whose)))
+    decision = Decision(
+        decision_id=f"dec_of_{whose['organisation_id']}",
+        request_id=failed.request_id,
+        principal=Principal(**whose),
+    )
+    decision.decided_at.FromDatetime(at)
+    await decisions.store([from_pb_decision(decision)])
+
+
+def _ids(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "organisation_id": tenant.organisation.organisation_id,
+        "team_id": tenant.team.team_id,
+        "project_id": tenant.project.project_id,
+        "key_id": tenant.key.key_id,
+        "dimension": "",
+    }
+
+
+def request_for(method: MethodDescriptor, tenant: Tenant) -> Any:
+    """A request about a tenant's usage, filled by its descriptor."""
+    return _filled(GetMessageClass(method.input_type)(), tenant)
+
+
+def _filled(message: Message, tenant: Tenant) -> Message:
+    ids = _ids(tenant)
+    for field in message.DESCRIPTOR.fields:
+        if field.name in ids:
+            setattr(message, field.name, ids[field.name])
+        elif field.name == "request_id":
+            message.request_id = f"request-of-{ids['organisation_id']}"  # type: ignore[attr-defined]
+        elif field.name == "until" and message.DESCRIPTOR.name == "ForecastSpendRequest":
+            message.until.FromDatetime(NOW + timedelta(days=3))  # type: ignore[attr-defined]
+        elif field.name in ("from", "since"):
+            getattr(message, field.name).FromDatetime(NOW - timedelta(days=30))
+        elif field.message_type is not None and not field.is_repeated and _is_ours(field.message_type):
+            _filled(getattr(message, field.name), tenant)
+    return message
+
+
+def _is_ours(kind: Any) -> bool:
+    return bool(kind.full_name.startswith("turnpike.analytics"))
+
+
+async def answer_of(api: Api, method: MethodDescriptor, request: Any) -> Any:
+    """The answer, or the first of a stream."""
+    if not method.server_streaming:
+        return await getattr(api, method.name)(request)
+    async with api.watch(method.name, request) as answers:
+        return await anext(answers)
+
+
+@pytest.mark.parametrize(("role", "of_team"), READERS)
+async def test_nobody_sees_another_organisation(world: World, role: Role, of_team: bool) -> None:
+    api = await world.as_(role, of_team=of_team)
+    for method in ASKED_BY_ADMINS:
+        with pytest.raises(TurnpikeError) as refused:
+            await answer_of(api, method, request_for(method, world.theirs))
+        assert refused.value.category is Category.NOT_FOUND, (method.name, refused.value)
+
+
+@pytest.mark.parametrize(("role", "of_team"), READERS)
+async def test_everybody_sees_his_own(world: World, role: Role, of_team: bool) -> None:
+    api = await world.as_(role, of_team=of_team)
+    hidden = {name for name in _ids(world.theirs).values() if name}
+    for method in ASKED_BY_ADMINS:
+        answer = await answer_of(api, method, request_for(method, world.ours))
+        assert not [name for name in hidden if name in str(answer)], method.name
+
+
+async def test_a_team_is_not_told_of_another(world: World) -> None:
+    """Neither by its id nor, without one, among all."""
+    api = await world.as_(Role.TEAM_ADMIN, of_team=True)
+    other = pb.QueryUsageRequest(scope=pb.UsageScope(team_id=world.theirs.team.team_id))
+    getattr(other.range, "from").FromDatetime(NOW - timedelta(days=30))
+    with pytest.raises(TurnpikeError) as refused:
+        await api.QueryUsage(other)
+    assert refused.value.category is Category.NOT_FOUND
+
+
+async def test_an_operator_sees_everybody(world: World) -> None:
+    secret = await make_token(world.operator, int(Role.OPERATOR))  # type: ignore[arg-type]
+    api = await world.asked_by(secret)
+    for method in ASKED_BY_ADMINS:
+        await answer_of(api, method, request_for(method, world.theirs))
+
+
+@pytest.mark.parametrize("who", NOBODY)
+async def test_without_an_admin_token_nothing_answers(world: World, who: str) -> None:
+    api = await world.asked_by(NOBODY[who])
+    for method in ASKED_BY_ADMINS:
+        with pytest.raises(TurnpikeError) as refused:
+            await answer_of(api, method, request_for(method, world.theirs))
+        assert refused.value.category is Category.UNAUTHENTICATED, method.name
