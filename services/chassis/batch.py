@@ -3,7 +3,7 @@
 A batch stream is one long-lived bidirectional RPC that carries many operations at a time, each with an `operation_id`,
 a `traceparent` and a `timeout` of its own. A message inside a batch of 16 costs 0.03 ms of CPU at both ends together,
 an RPC of its own 0.5: that is the point of it. Gathering adapts: an operation that finds the stream idle is sent at
-once; under load it waits up to LINGER_S for company.
+once; under load it waits LINGER_S for company, and up to LINGER_MORE_S more the less CPU there is to be had.
 """
 
 import asyncio
@@ -13,12 +13,15 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
+from services.chassis.demand import Demand
+
 Item = TypeVar("Item")
 
 BATCH_MAX = (
     256  # the contracts allow 1000; smaller ones keep the event loop and the first result of a batch prompt
 )
 LINGER_S = 0.001
+LINGER_MORE_S = 0.004  # by the demand for CPU, of which a message takes 0.5 ms at both ends together
 BUSY_FROM = 4  # so many operations under way mean that more are coming: gathering pays
 DEFAULT_TIMEOUT_S = 10.0  # what the contracts promise an operation without `timeout`
 
@@ -49,6 +52,7 @@ class Outbox(Generic[Item]):
 
     def __init__(self, busy: Callable[[], bool]) -> None:
         self._busy = busy
+        self._demand = Demand()
         self._items: deque[Item] = deque()
         self._filled = asyncio.Event()
 
@@ -64,7 +68,7 @@ class Outbox(Generic[Item]):
         """The next batch, in order: at least one item; waits for it, and under load a moment longer for company."""
         await self._filled.wait()
         if len(self._items) < BATCH_MAX and self._busy():
-            await asyncio.sleep(LINGER_S)
+            await asyncio.sleep(LINGER_S + LINGER_MORE_S * self._demand.share())
         batch = [self._items.popleft() for _ in range(min(BATCH_MAX, len(self._items)))]
         if not self._items:
             self._filled.clear()
