@@ -10,7 +10,7 @@ from services.router.convert_requests import Faults, check_identity, hash_of
 from services.router.domain.catalogue import ModelKind
 from services.router.domain.features import Features
 from services.router.records import DecisionRecord
-from services.router.use_cases.asking import Event, Finished
+from services.router.use_cases.asking import Finished, Piece
 from services.router.use_cases.embed import Embedding
 from services.router.use_cases.generate import Run
 from services.router.use_cases.route import AUTO
@@ -92,13 +92,13 @@ class EmbedForm:
     def __init__(self, embedding: Embedding) -> None:
         self._embedding = embedding
 
-    def part_of(self, run: Run, event: Event) -> pb.EmbedResponse | None:
-        """The whole answer, of the last event."""
-        if not isinstance(event, Finished):
-            return None
-        vectors = self._embedding.vectors[event.attempt.number]
-        response = pb.EmbedResponse(embeddings=vectors)
-        fill_pb_outcome(response.outcome, run, event)
+    def piece(self, run: Run, piece: Piece) -> None:
+        """There is none."""
+
+    def last(self, run: Run, finished: Finished) -> pb.EmbedResponse:
+        """The whole answer."""
+        response = pb.EmbedResponse(embeddings=self._embedding.vectors[finished.attempt.number])
+        fill_pb_outcome(response.outcome, run, finished)
         return response
 
     def encode(self, part: pb.EmbedResponse) -> bytes:

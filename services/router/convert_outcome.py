@@ -17,7 +17,7 @@ from services.router.errors import (
 )
 from services.router.records import DecisionRecord, Room
 from services.router.use_cases import extending
-from services.router.use_cases.asking import Event, Finished, Started
+from services.router.use_cases.asking import Finished, Piece, Started
 from services.router.use_cases.generate import Run
 from turnpike.common.v1 import error_pb2
 from turnpike.router.v1 import router_pb2 as pb
@@ -28,13 +28,14 @@ BUDGETS_TOLD_MAX = 3
 class UnaryForm:
     """An answer as one message."""
 
-    def part_of(self, run: Run, event: Event) -> pb.GenerateResponse | None:
-        """The whole answer, of the last event."""
-        if not isinstance(event, Finished):
-            return None
+    def piece(self, run: Run, piece: Piece) -> None:
+        """There is none."""
+
+    def last(self, run: Run, finished: Finished) -> pb.GenerateResponse:
+        """The whole answer."""
         response = pb.GenerateResponse()
-        response.choices.extend(event.answer.choices)
-        fill_pb_outcome(response.outcome, run, event)
+        response.choices.extend(finished.answer.choices)
+        fill_pb_outcome(response.outcome, run, finished)
         return response
 
     def encode(self, part: pb.GenerateResponse) -> bytes:
@@ -62,26 +63,28 @@ class UnaryForm:
 class StreamForm:
     """An answer as it comes."""
 
-    def part_of(self, run: Run, event: Event) -> pb.StreamGenerateResponse:
-        """The message of an event."""
-        if isinstance(event, Started):
-            record = run.record
-            assert record is not None
-            return pb.StreamGenerateResponse(
-                started=pb.GenerationStarted(
-                    request_id=record.request_id,
-                    decision_id=record.decision_id,
-                    model=event.model,
-                    attempt=event.attempt,
-                    trace_id=record.trace_id,
-                    continues=event.continues,
-                )
+    def piece(self, run: Run, piece: Piece) -> pb.StreamGenerateResponse:
+        """The message of a piece."""
+        if not isinstance(piece, Started):
+            return pb.StreamGenerateResponse(delta=piece)
+        record = run.record
+        assert record is not None
+        return pb.StreamGenerateResponse(
+            started=pb.GenerationStarted(
+                request_id=record.request_id,
+                decision_id=record.decision_id,
+                model=piece.model,
+                attempt=piece.attempt,
+                trace_id=record.trace_id,
+                continues=piece.continues,
             )
-        if isinstance(event, Finished):
-            response = pb.StreamGenerateResponse()
-            fill_pb_outcome(response.finished, run, event)
-            return response
-        return pb.StreamGenerateResponse(delta=event)
+        )
+
+    def last(self, run: Run, finished: Finished) -> pb.StreamGenerateResponse:
+        """What the answer took."""
+        response = pb.StreamGenerateResponse()
+        fill_pb_outcome(response.finished, run, finished)
+        return response
 
     def encode(self, part: pb.StreamGenerateResponse) -> bytes:
         """The message as bytes."""

@@ -4,7 +4,6 @@ Content and usage travel as the contract's own messages: they pass through unrea
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -190,12 +189,16 @@ class Conversation(Protocol):
         """Allows so many more deltas."""
         ...
 
+    def close(self) -> None:
+        """Nobody listens any more; what is still under way is given up. Whoever began the attempt sees to it, once."""
+        ...
+
 
 class Models(Protocol):
     """The providers service."""
 
-    def attempt(self, dispatch: Dispatch) -> AbstractAsyncContextManager[Conversation]:
-        """Begins an attempt for the length of a block. Nothing is ever sent twice."""
+    async def begin(self, dispatch: Dispatch) -> Conversation:
+        """Begins an attempt. Nothing is ever sent twice. Raises ServiceUnavailable."""
         ...
 
 
@@ -220,8 +223,8 @@ class Texts(Protocol):
 class VectorModels(Protocol):
     """The providers service, for vectors."""
 
-    def embedding(self, dispatch: Dispatch, texts: Texts) -> AbstractAsyncContextManager[Conversation]:
-        """Begins an attempt for the length of a block; its last event follows when the vectors are with `texts`.
+    async def embedding(self, dispatch: Dispatch, texts: Texts) -> Conversation:
+        """Begins an attempt; its last event follows when the vectors are with `texts`.
 
         `dispatch.input` is not looked at. Cancelling leaves the vendor's charge unknown.
         """

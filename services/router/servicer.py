@@ -1,7 +1,6 @@
 """RouterService: from the wire to the use cases and back."""
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from typing import Any
 
 from services.kernel.errors import InvalidRequest, PermissionDenied
 from services.router.convert_decision import to_pb_decision
@@ -11,6 +10,7 @@ from services.router.convert_outcome import StreamForm, UnaryForm
 from services.router.convert_requests import from_pb_feedback, from_pb_generate
 from services.router.use_cases.application import Application
 from services.router.use_cases.feedback import Learn
+from services.router.use_cases.forms import nowhere
 from turnpike.router.v1 import router_pb2 as pb
 from turnpike.router.v1 import router_pb2_grpc
 
@@ -25,29 +25,17 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: object) -> pb.GenerateResponse:
         """Answers a conversation with one model's answer."""
         asked = from_pb_generate(request, streamed=False)
-        answer = pb.GenerateResponse()
-        async with aclosing(self._application.answer(asked, UnaryForm())) as parts:
-            async for part in parts:
-                answer = part
-        return answer
+        return await self._application.answer(asked, UnaryForm(), nowhere)
 
-    async def StreamGenerate(
-        self, request: pb.StreamGenerateRequest, context: object
-    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+    async def StreamGenerate(self, request: pb.StreamGenerateRequest, context: Any) -> None:  # type: ignore[override]
         """Answers as the model speaks."""
         asked = from_pb_generate(request.request, streamed=True)
-        async with aclosing(self._application.answer(asked, StreamForm())) as parts:
-            async for part in parts:
-                yield part
+        await context.write(await self._application.answer(asked, StreamForm(), context.write))
 
     async def Embed(self, request: pb.EmbedRequest, context: object) -> pb.EmbedResponse:
         """Turns texts into vectors."""
         embedding = from_pb_embed(request)
-        answer = pb.EmbedResponse()
-        async with aclosing(self._application.embed(embedding, EmbedForm(embedding))) as parts:
-            async for part in parts:
-                answer = part
-        return answer
+        return await self._application.embed(embedding, EmbedForm(embedding))
 
     async def PreviewRoute(self, request: pb.PreviewRouteRequest, context: object) -> pb.PreviewRouteResponse:
         """Decides as Generate would, explains, and calls nobody."""

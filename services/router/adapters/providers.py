@@ -5,8 +5,7 @@ stream breaks afterwards it fails with OutcomeUnknown, and the providers service
 """
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
+from contextlib import asynccontextmanager
 
 from services.chassis.batch_client import BatchClient, Exchange
 from services.chassis.call import detached
@@ -25,9 +24,10 @@ Client = BatchClient[pb.DispatchOperation, pb.DispatchEvent]
 class RemoteConversation:
     """An attempt under way."""
 
-    __slots__ = ("_exchange",)
+    __slots__ = ("_client", "_exchange")
 
-    def __init__(self, exchange: Exchange[pb.DispatchOperation, pb.DispatchEvent]) -> None:
+    def __init__(self, client: Client, exchange: Exchange[pb.DispatchOperation, pb.DispatchEvent]) -> None:
+        self._client = client
         self._exchange = exchange
 
     def __aiter__(self) -> AsyncIterator[pb.DispatchEvent]:
@@ -43,26 +43,8 @@ class RemoteConversation:
     def grant_credit(self, deltas: int) -> None:
         self._exchange.send(pb.DispatchOperation(credit=pb.GrantCredit(deltas=deltas)))
 
-
-class _Detached:
-    """A block in which an attempt is under way. Its caller's deadline does not bind it: at that the router cancels it,
-    and waits a little for what it cost."""
-
-    __slots__ = ("_block",)
-
-    def __init__(
-        self, block: AbstractAsyncContextManager[Exchange[pb.DispatchOperation, pb.DispatchEvent]]
-    ) -> None:
-        self._block = block
-
-    async def __aenter__(self) -> Conversation:
-        with detached():
-            return RemoteConversation(await self._block.__aenter__())
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._block.__aexit__(kind, error, traceback)
+    def close(self) -> None:
+        self._client.leave(self._exchange)
 
 
 class RemoteModels:
@@ -71,12 +53,13 @@ class RemoteModels:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def attempt(self, dispatch: Dispatch) -> AbstractAsyncContextManager[Conversation]:
+    async def begin(self, dispatch: Dispatch) -> Conversation:
         operation = pb.DispatchOperation()
         _fill_attempt(operation.start, dispatch)
-        return _Detached(
-            self._client.exchange(operation, timeout_s=dispatch.time_left_s + GRACE_S, name="attempt")
-        )
+        # The caller's deadline does not bind it: at that the router cancels it, and waits a little for what it cost.
+        with detached():
+            exchange = await self._client.begin(operation, dispatch.time_left_s + GRACE_S, "attempt")
+        return RemoteConversation(self._client, exchange)
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ the attempt is cancelled, nobody knows what the vendor charges: the hold is char
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from services.chassis.call import detached
 from services.chassis.channel import Remote
@@ -42,6 +41,10 @@ class VectorCall:
 
     def grant_credit(self, deltas: int) -> None:
         """There are none."""
+
+    def close(self) -> None:
+        """Gives the call up if it is still under way."""
+        self._call.cancel()
 
     def __aiter__(self) -> AsyncIterator[pb.DispatchEvent]:
         return self
@@ -92,9 +95,8 @@ class RemoteVectorModels:
         self._providers = providers
         self._stub = ProviderServiceStub(providers.channel)
 
-    @asynccontextmanager
-    async def embedding(self, dispatch: Dispatch, texts: Texts) -> AsyncIterator[Conversation]:
-        """Begins an attempt for the length of a block."""
+    async def embedding(self, dispatch: Dispatch, texts: Texts) -> Conversation:
+        """Begins an attempt."""
         request = pb.EmbedRequest(
             key=to_pb_key(dispatch.key),
             principal=to_pb_principal(dispatch.caller),
@@ -111,8 +113,4 @@ class RemoteVectorModels:
             call = asyncio.create_task(
                 self._providers.unary(self._stub.Embed, request, timeout_s=timeout_s), name="embed"
             )
-        try:
-            yield VectorCall(call, dispatch, texts)
-        finally:
-            call.cancel()
-            await asyncio.wait((call,))
+        return VectorCall(call, dispatch, texts)

@@ -1,6 +1,6 @@
 """What follows a failed attempt: the next candidate, the same endpoint again after a pause, or the end. Pure.
 
-Never after the first token (generate.py sees to that), never to a candidate that is not in the plan, and so never to
+Never after the first token (streaming.py sees to that), never to a candidate that is not in the plan, and so never to
 one that cannot or may not take the request. Moving to another endpoint is free; asking the same one again draws on a
 budget of retries, so that a failing vendor is not stormed.
 """

@@ -1,7 +1,6 @@
 """What an application may ask of the router, beside the road of a request itself (generate.py)."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from typing import TypeVar
@@ -18,10 +17,11 @@ from services.router.domain.policy_book import Alias
 from services.router.domain.prices import PriceView
 from services.router.domain.world import World
 from services.router.records import DecisionRecord
-from services.router.use_cases.asking import Ask, Form, Tools
-from services.router.use_cases.cached import Answers, Kept
+from services.router.use_cases.asking import Ask, Form, Tools, Write
+from services.router.use_cases.cached import ANSWER_BYTES_MAX, Answers, Kept
 from services.router.use_cases.callers import current_caller, left_s
 from services.router.use_cases.embed import Embedding, EmbeddingModels
+from services.router.use_cases.forms import Collected, answered, nowhere
 from services.router.use_cases.generate import Run
 from services.router.use_cases.holding import DIMENSIONS_MAX
 from services.router.use_cases.repeats import Repeatable, Repeats
@@ -103,15 +103,20 @@ class Application:
         self._classify = classify
         self._deadline_s = deadline_s
 
-    def answer(self, request: Request, form: Form[Part]) -> AsyncGenerator[Part, None]:
-        """The answer's messages: a run's, or those of an identical request before (a repetition, or from the cache)."""
+    async def answer(self, request: Request, form: Form[Part], write: Write[Part]) -> Part:
+        """The answer's last message, those before it written.
+
+        They are a run's, or those of an identical request before (a repetition, or from the cache).
+        """
         subject = self._subject(request)
         rules = self._router.rules_of(subject)
         if rules.use_cache and rules.cache_ttl_s is not None:
-            return self._through_cache(request, subject, form, rules.cache_ttl_s)
-        return self._answered(request, subject, form)
+            return await self._through_cache(request, subject, form, write, rules.cache_ttl_s)
+        return await self._answered(
+            self._tools, self._ask(request, subject), request.content_hash, form, write
+        )
 
-    def embed(self, embedding: Embedding, form: Form[Part]) -> AsyncGenerator[Part, None]:
+    async def embed(self, embedding: Embedding, form: Form[Part]) -> Part:
         """The vectors' message: a run's, or that of an identical request before."""
         subject = embedding.subject(current_caller(embedding.user))
         ask = Ask(
@@ -124,24 +129,15 @@ class Application:
             dimensions=_dimensions(embedding.metadata, subject),
             left_s=left_s(self._deadline_s),
         )
-        models = EmbeddingModels(self._tools.vectors, embedding)
-        run = Run(with_changes(self._tools, models=models), ask)
-        return self._of_run(run, ask, embedding.content_hash, form)
+        tools = with_changes(self._tools, models=EmbeddingModels(self._tools.vectors, embedding))
+        return await self._answered(tools, ask, embedding.content_hash, form, nowhere)
 
-    def _answered(self, request: Request, subject: Subject, form: Form[Part]) -> AsyncGenerator[Part, None]:
-        ask = self._ask(request, subject)
-        return self._of_run(Run(self._tools, ask), ask, request.content_hash, form)
-
-    async def _of_run(
-        self, run: Run, ask: Ask, content_hash: Callable[[], bytes], form: Form[Part]
-    ) -> AsyncGenerator[Part, None]:
+    async def _answered(
+        self, tools: Tools, ask: Ask, content_hash: Callable[[], bytes], form: Form[Part], write: Write[Part]
+    ) -> Part:
+        run = Run(tools, ask)
         if not ask.callers_id:
-            async with aclosing(run.events()) as events:
-                async for event in events:
-                    part = form.part_of(run, event)
-                    if part is not None:
-                        yield part
-            return
+            return await answered(run, form, write)
         caller = ask.caller
         project = self._world.directory.projects.get(caller.project_id)
         repeatable = Repeatable(
@@ -151,32 +147,29 @@ class Application:
             project is not None and project.capture_content,
             form,
         )
-        async with aclosing(self._repeats.parts(repeatable, run)) as parts:
-            async for part in parts:
-                yield part
+        return await self._repeats.answer(repeatable, run, write)
 
     async def _through_cache(
-        self, request: Request, subject: Subject, form: Form[Part], ttl_s: float
-    ) -> AsyncGenerator[Part, None]:
+        self, request: Request, subject: Subject, form: Form[Part], write: Write[Part], ttl_s: float
+    ) -> Part:
         access = self._world.access(subject.caller)
         key = (subject.caller.project_id, access, self._world.policies.revision, request.cache_key())
         kept = await self._answers.find(key)
         if kept is not None:
             record = self._hit(request, subject, kept)
-            for content in kept.parts:
-                yield form.from_cache(form.decode(content), record)
-            return
+            *before, last = (form.from_cache(form.decode(content), record) for content in kept.parts)
+            for part in before:
+                await write(part)
+            return last
         answer: Kept | None = None
         try:
-            collected: list[bytes] = []
-            last: Part | None = None
-            async with aclosing(self._answered(request, subject, form)) as parts:
-                async for part in parts:
-                    collected.append(form.encode(part))
-                    last = part
-                    yield part
-            if last is not None and form.is_whole(last):
-                answer = Kept(tuple(collected), form.cost_nanos(last))
+            collected = Collected(form, write, bytes_max=ANSWER_BYTES_MAX)
+            ask = self._ask(request, subject)
+            last = await self._answered(self._tools, ask, request.content_hash, form, collected.write)
+            parts = collected.with_last(last)
+            if parts is not None and form.is_whole(last):
+                answer = Kept(parts, form.cost_nanos(last))
+            return last
         finally:
             self._answers.done(key, answer, ttl_s)
 

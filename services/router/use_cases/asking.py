@@ -1,5 +1,6 @@
 """What the steps of a request share: what is asked, what it is done with, and what comes back."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -80,17 +81,26 @@ class Finished:
     """The one that answered."""
 
 
-Event = Started | Finished | content_pb2.ChoiceDelta
+Piece = Started | content_pb2.ChoiceDelta
+"""What comes of a streamed answer before its end."""
 
+Say = Callable[[Piece], Awaitable[None]]
+"""Tells the caller a piece; returns when there is room for the next."""
 
 Part = TypeVar("Part")
+Write = Callable[[Part], Awaitable[None]]
+"""Sends a message that is not the last."""
 
 
 class Form(Protocol[Part]):
-    """The messages that an answer is given in: how they are made of a run's events, and written down."""
+    """The messages that an answer is given in: how they are made of what a run says, and written down."""
 
-    def part_of(self, run: "Run", event: Event) -> Part | None:
-        """The message of an event; None: this form has none for it."""
+    def piece(self, run: "Run", piece: Piece) -> Part | None:
+        """The message of a piece; None: this form has none but the last."""
+        ...
+
+    def last(self, run: "Run", finished: Finished) -> Part:
+        """The last message, or the only one."""
         ...
 
     def encode(self, part: Part) -> bytes:

@@ -1,8 +1,7 @@
 """One attempt under a hold: its call, its span, what it turned out to cost."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 from services.chassis import attributes as names
@@ -24,6 +23,7 @@ from services.router.use_cases.asking import Tools
 from turnpike.common.v1 import content_pb2, error_pb2
 from turnpike.providers.v1 import providers_pb2
 
+Events = AsyncIterator[providers_pb2.DispatchEvent]
 Ended = providers_pb2.DispatchEvent | TurnpikeError | None
 """The last event of an attempt, or why there is none."""
 
@@ -51,7 +51,7 @@ class Attempt:
     """An attempt whose hold is granted. It ends by `leave` or `abandon`, and is then settled by its `settlement`."""
 
     __slots__ = (
-        "_block", "_conversation", "_output_bound", "_tools", "deltas", "grant", "key", "record", "span", "step",
+        "_conversation", "_listening", "_output_bound", "_tools", "deltas", "grant", "key", "record", "span", "step",
     )  # fmt: skip
 
     def __init__(
@@ -73,16 +73,35 @@ class Attempt:
         self.record = record
         self.span = span
         self.deltas = 0
-        self._block: AbstractAsyncContextManager[Conversation] | None = None
         self._conversation: Conversation | None = None
+        self._listening = False
 
-    async def begin(self, dispatch: Dispatch) -> Conversation:
-        """Calls the model; iterate over what comes back."""
-        block = self._tools.models.attempt(dispatch)
-        with self.span.current():
-            self._conversation = await block.__aenter__()
-        self._block = block
-        return self._conversation
+    async def begin(self, dispatch: Dispatch) -> Events:
+        """Calls the model. Its events: the last one is `finished` or `failed`; they raise what keeps it from coming."""
+        try:
+            with self.span.current():
+                self._conversation = await self._tools.models.begin(dispatch)
+        except TurnpikeError as error:
+            return _none(error)
+        self._listening = True
+        return aiter(self._conversation)
+
+    async def last_of(self, events: Events, deltas: list[content_pb2.ChoiceDelta] | None = None) -> Ended:
+        """Hears the attempt to its end: the last event, or why there is none. What comes before goes to `deltas`."""
+        ended: Ended = None
+        try:
+            async for event in events:
+                kind = event.WhichOneof("event")
+                if kind == "delta":
+                    self.delta()
+                    if deltas is not None:
+                        deltas.append(event.delta)
+                elif kind != "started":
+                    ended = event
+        except TurnpikeError as error:
+            ended = error
+        self.leave()
+        return ended
 
     def delta(self) -> None:
         """A piece of the answer has come."""
@@ -93,12 +112,12 @@ class Attempt:
         elif self.deltas % CREDIT_EVERY == 0 and self._conversation is not None:
             self._conversation.grant_credit(CREDIT_EVERY)
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
         """The last event has come, or none will."""
         self._tools.leases.closed(self.key)
-        block, self._block = self._block, None
-        if block is not None:
-            await block.__aexit__(None, None, None)
+        if self._listening and self._conversation is not None:
+            self._listening = False
+            self._conversation.close()
         self.record.duration_s = self._tools.clock.monotonic_s() - self.record.begun_s
 
     # ---- how it ended ------------------------------------------------------------------------------------------------
@@ -185,7 +204,7 @@ class Attempt:
                     last = event
         except (TimeoutError, TurnpikeError):
             last = None
-        await self.leave()
+        self.leave()
         record = self.record
         if last is not None and last.HasField("finished"):
             record.usage = last.finished.usage if last.finished.HasField("usage") else None
@@ -219,6 +238,19 @@ class Attempt:
             failed.endpoint_id or self.record.endpoint_id,
             failed.vendor_request_id,
         )
+
+
+def answer_of(ended: Ended) -> providers_pb2.AttemptFinished | None:
+    """The answer that an attempt ended with; None: it failed."""
+    if isinstance(ended, providers_pb2.DispatchEvent) and ended.HasField("finished"):
+        return ended.finished
+    return None
+
+
+async def _none(error: TurnpikeError) -> Events:
+    """The events of a call that was never made."""
+    raise error
+    yield  # type: ignore[unreachable]  # makes it an iterator
 
 
 def _reason(number: int) -> str:

@@ -53,7 +53,7 @@ class Answers:
 
     def done(self, key: Hashable, answer: Kept | None, ttl_s: float) -> None:
         """The answer to keep for `ttl_s` seconds; None: there is none, and whoever waits asks for itself."""
-        if answer is not None and sum(map(len, answer.parts)) <= ANSWER_BYTES_MAX:
+        if answer is not None:
             self._kept[key] = (self._clock.monotonic_s() + ttl_s, answer)
             self._bytes += _size(answer)
             while self._bytes > BYTES_MAX:

@@ -5,7 +5,6 @@ attempt is one small call rather than a conversation. Holds, fallback, hedging, 
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from services.kernel.ids import RequestId
@@ -54,6 +53,6 @@ class EmbeddingModels:
     models: VectorModels
     embedding: Embedding
 
-    def attempt(self, dispatch: Dispatch) -> AbstractAsyncContextManager[Conversation]:
-        """Begins an attempt for the length of a block."""
-        return self.models.embedding(dispatch, self.embedding)
+    async def begin(self, dispatch: Dispatch) -> Conversation:
+        """Begins an attempt."""
+        return await self.models.embedding(dispatch, self.embedding)

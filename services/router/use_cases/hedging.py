@@ -9,12 +9,42 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from services.kernel.errors import TurnpikeError
-from services.router.use_cases.attempt import Attempt
+from services.router.domain.fallback import Next
+from services.router.use_cases.attempt import Attempt, Ended, Events
+from services.router.use_cases.steps import Steps
 from turnpike.providers.v1 import providers_pb2
 
-Events = AsyncIterator[providers_pb2.DispatchEvent]
-Word = providers_pb2.DispatchEvent | TurnpikeError | None
+Word = Ended
 """The first thing that means something: a delta, the end, or why there is none."""
+
+
+async def hedged(steps: Steps, attempt: Attempt, events: Events, after_s: float) -> tuple[Attempt, Events]:
+    """The attempt that answers, and its events: the given one, or a hedge that was quicker."""
+    heard = await race(Lane(attempt, events), after_s, lambda: _second(steps))
+    for lane, word in heard.failed:
+        lane.attempt.leave()
+        settlement, _, _ = lane.attempt.failed(word)
+        steps.under_way.remove(lane.attempt)
+        await steps.holding.settle(lane.attempt, settlement)
+    for lane, word in heard.losers:
+        steps.under_way.remove(lane.attempt)
+        steps.abandon(lane.attempt, "another model was quicker", word)
+    return heard.lane.attempt, resumed(heard.word, heard.lane.events)
+
+
+async def _second(steps: Steps) -> "Lane | None":
+    """An attempt beside the first, at the next candidate; None if there is none, or no room for it."""
+    decision, record = steps.record.decision, steps.record
+    untried = [planned for planned in decision.plan if planned.index not in steps.holding.tried]
+    if not untried or len(record.attempts) >= decision.question.rules.attempts_max:
+        return None
+    try:
+        attempt = await steps.open_now(Next(untried[0], purpose="hedge"))
+    except TurnpikeError:
+        return None  # the first one goes on alone
+    if attempt is None:
+        return None
+    return Lane(attempt, await attempt.begin(steps.dispatch(attempt)))
 
 
 @dataclass(slots=True)

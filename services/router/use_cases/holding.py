@@ -56,15 +56,11 @@ class Holding:
         Raises BudgetRefused, explained; ServiceUnavailable and the like if the budget service is away.
         """
         record = self._record
-        found = self._unless_probed(step)
-        if found is None and self._look is not None:
-            found = await self._look.find()
-        step = found or step
         while True:
+            passed = await self._let_pass(step)
             try:
-                return await self._hold(step)
+                return await self._held(passed or step, begun=passed is not None)
             except BudgetRefused as refused:
-                self._asking = None  # a refusal moved nothing
                 if not refused.is_shortage or record.replans >= REPLANS_MAX:
                     raise self._explained(refused) from refused
                 record.replans += 1
@@ -80,16 +76,11 @@ class Holding:
         None: its endpoint takes no calls at this moment. Raises BudgetRefused; ServiceUnavailable and the like if the
         budget service is away.
         """
-        observations = self._tools.observations
-        endpoint_id = self._record.decision.question.board.candidates[step.planned.index].endpoint.endpoint_id
-        if not observations.begun(endpoint_id):
+        if not self._tools.observations.begun(self._endpoint(step)):
             return None
         try:
-            return await self._hold(step)
-        except TurnpikeError as error:
-            observations.abandoned(endpoint_id)
-            if isinstance(error, BudgetRefused):
-                self._asking = None  # a refusal moved nothing
+            return await self._held(step, begun=True)
+        except TurnpikeError:
             self._free_asking()
             raise
 
@@ -124,6 +115,20 @@ class Holding:
             self._asking = None
 
     # ---- one hold ----------------------------------------------------------------------------------------------------
+
+    async def _held(self, step: Next, *, begun: bool) -> Attempt:
+        """The step's attempt with its hold granted. Without one nothing is sent, and another may probe the endpoint.
+
+        `begun`: the endpoint's breaker has let it pass.
+        """
+        try:
+            return await self._hold(step)
+        except BaseException as error:
+            if begun:
+                self._tools.observations.abandoned(self._endpoint(step))
+            if isinstance(error, BudgetRefused):
+                self._asking = None  # a refusal moved nothing
+            raise
 
     async def _hold(self, step: Next) -> Attempt:
         tools, ask, record = self._tools, self._ask, self._record
@@ -216,15 +221,29 @@ class Holding:
 
     # ---- planning anew -----------------------------------------------------------------------------------------------
 
+    async def _let_pass(self, step: Next) -> Next | None:
+        """The step, or another whose endpoint takes calls, waited for if need be; None: nobody will in time."""
+        passed = self._unless_probed(step)
+        while passed is None and self._look is not None:
+            found = await self._look.find()
+            if found is None:
+                break
+            passed = self._unless_probed(found)
+        return passed
+
     def _unless_probed(self, step: Next) -> Next | None:
         """The step, or the next candidate while the step's endpoint is being probed; None: nobody takes calls now."""
-        decision = self._record.decision
-        candidates = decision.question.board.candidates
-        others = [planned for planned in decision.plan if planned.index not in self.tried]
-        for planned in (step.planned, *(other for other in others if other != step.planned)):
-            if self._tools.observations.begun(candidates[planned.index].endpoint.endpoint_id):
-                return step if planned == step.planned else Next(planned, purpose=step.purpose)
+        begun = self._tools.observations.begun
+        if begun(self._endpoint(step)):
+            return step
+        for planned in self._record.decision.plan:
+            other = Next(planned, purpose=step.purpose)
+            if planned != step.planned and planned.index not in self.tried and begun(self._endpoint(other)):
+                return other
         return None
+
+    def _endpoint(self, step: Next) -> str:
+        return self._record.decision.question.board.candidates[step.planned.index].endpoint.endpoint_id
 
     def _plan_anew(self, refused: BudgetRefused) -> None:
         record = self._record

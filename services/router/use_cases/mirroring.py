@@ -21,7 +21,7 @@ from services.router.domain.plan import Decision
 from services.router.ports import Dispatch
 from services.router.records import DecisionRecord
 from services.router.use_cases.asking import Ask, Tools
-from services.router.use_cases.attempt import Attempt, Ended
+from services.router.use_cases.attempt import Attempt, answer_of
 from services.router.use_cases.cascade import texts_of, verdict_on
 from services.router.use_cases.holding import Holding
 from turnpike.common.v1 import content_pb2
@@ -94,26 +94,18 @@ class Mirrors:
     async def _answered(
         self, tools: Tools, ask: Ask, holding: Holding, attempt: Attempt, decision: Decision
     ) -> None:
-        ended: Ended = None
         deltas: list[content_pb2.ChoiceDelta] = []
         try:
-            async for event in await attempt.begin(_dispatch(ask, attempt, decision)):
-                kind = event.WhichOneof("event")
-                if kind == "delta":
-                    attempt.delta()
-                    deltas.append(event.delta)
-                elif kind != "started":
-                    ended = event
-        except TurnpikeError as error:
-            ended = error
+            events = await attempt.begin(_dispatch(ask, attempt, decision))
+            ended = await attempt.last_of(events, deltas)
         except asyncio.CancelledError:  # the service stops
             if not attempt.abandon("the service stops"):
                 holding.give_back(attempt)
             raise
-        await attempt.leave()
-        if isinstance(ended, providers_pb2.DispatchEvent) and ended.HasField("finished"):
-            await holding.settle(attempt, attempt.succeeded(ended.finished))
-            attempt.record.verdict = _verdict(ask, ended.finished, deltas)
+        answer = answer_of(ended)
+        if answer is not None:
+            await holding.settle(attempt, attempt.succeeded(answer))
+            attempt.record.verdict = _verdict(ask, answer, deltas)
         else:
             await holding.settle(attempt, attempt.failed(ended)[0])
 

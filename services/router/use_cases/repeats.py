@@ -7,8 +7,7 @@ projects that let content be captured, and encrypted (adapters/requests.py).
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -16,7 +15,8 @@ from services.kernel.clock import Clock
 from services.kernel.errors import RequestIdReused
 from services.router.errors import BudgetRefused, RequestAlreadySettled, RequestInProgress
 from services.router.ports import AttemptKey, Holds
-from services.router.use_cases.asking import Form
+from services.router.use_cases.asking import Form, Write
+from services.router.use_cases.forms import Collected, answered
 from services.router.use_cases.generate import Run
 
 KEPT_IN_MEMORY_S = 120.0
@@ -75,8 +75,8 @@ class Repeats:
         self._kept: OrderedDict[tuple[str, str], tuple[float, Outcome]] = OrderedDict()
         self._kept_bytes = 0
 
-    async def parts(self, request: Repeatable[Part], run: Run) -> AsyncGenerator[Part, None]:
-        """The answer's messages: the run's, or those of the first time.
+    async def answer(self, request: Repeatable[Part], run: Run, write: Write[Part]) -> Part:
+        """The answer's last message, those before it written: the run's, or those of the first time.
 
         Raises RequestInProgress, RequestAlreadySettled or RequestIdReused where there is no answer to give again.
         """
@@ -92,19 +92,7 @@ class Repeats:
         if outcome is None:
             self._under_way[name] = request.content_hash
             try:
-                collected: list[bytes] = []
-                size_bytes = 0
-                async with aclosing(run.events()) as events:
-                    async for event in events:
-                        part = request.form.part_of(run, event)
-                        if part is None:
-                            continue
-                        if size_bytes <= ANSWER_BYTES_MAX:
-                            collected.append(request.form.encode(part))
-                            size_bytes += len(collected[-1])
-                        yield part
-                self._keep(request, run, collected if size_bytes <= ANSWER_BYTES_MAX else None)
-                return
+                return await self._first(request, run, write)
             except BudgetRefused as refused:
                 if refused.reason not in _CLAIMED_BY_ANOTHER:
                     raise
@@ -116,8 +104,17 @@ class Repeats:
                 raise
             finally:
                 self._under_way.pop(name, None)
-        for part in self._again(request, outcome):
-            yield part
+        *before, last = self._again(request, outcome)
+        for part in before:
+            await write(part)
+        return last
+
+    async def _first(self, request: Repeatable[Part], run: Run, write: Write[Part]) -> Part:
+        """The run's answer, which is kept."""
+        collected = Collected(request.form, write, bytes_max=ANSWER_BYTES_MAX)
+        last = await answered(run, request.form, collected.write)
+        self._keep(request, run, collected.with_last(last))
+        return last
 
     def _again(self, request: Repeatable[Part], outcome: Outcome) -> Sequence[Part]:
         if outcome.content_hash != request.content_hash:
@@ -136,7 +133,7 @@ class Repeats:
             raise RequestInProgress(request.request_id)
         raise RequestAlreadySettled(request.request_id, state.charged_nanos if state is not None else None)
 
-    def _keep(self, request: Repeatable[Part], run: Run, parts: list[bytes] | None) -> None:
+    def _keep(self, request: Repeatable[Part], run: Run, parts: tuple[bytes, ...] | None) -> None:
         record = run.record
         if record is None:
             return
@@ -144,7 +141,7 @@ class Repeats:
             request.content_hash,
             record.decision_id,
             record.cost_nanos,
-            tuple(parts) if parts is not None else None,
+            parts,
         )
         self._outcomes.put(
             request.organisation_id, request.request_id, outcome, keep_answer=request.keep_answer

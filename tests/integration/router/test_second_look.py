@@ -10,8 +10,10 @@ import pytest
 from services.chassis.status import RemoteError
 from services.router.use_cases.second_look import WAIT_S_MAX
 from tests.support.raw_vendor import RawVendor, raw_vendor
-from tests.support.road import Road, road
+from tests.support.road import Road, make_budget, road
 from tests.support.vendors import failing, speak, stall
+from turnpike.budget.v1 import entities_pb2
+from turnpike.common.v1 import error_pb2
 
 OPENS_A_BREAKER = 6
 
@@ -69,3 +71,27 @@ async def test_the_only_one_that_does_not_rest_is_not_waited_for_to_the_end(
     begun = time.monotonic()
     assert (await on.generate(timeout_s=20.0)).outcome.model == "local/two"
     assert time.monotonic() - begun < 15.0
+
+
+async def test_a_probe_whose_hold_is_refused_leaves_the_endpoint_to_the_next(
+    postgres_dsn: str, tmp_path: Path, vendor: RawVendor
+) -> None:
+    async with road(postgres_dsn, tmp_path, {"one": vendor.base_url}) as on:
+        await make_budget(
+            on,
+            entities_pb2.Budget(
+                subject=entities_pb2.BudgetSubject(key_id=on.tenant.key.key_id),
+                unit=error_pb2.BUDGET_UNIT_MONEY,
+                limit=1_000_000,
+                display_name="tight",
+            ),
+        )
+        for _ in range(OPENS_A_BREAKER):
+            with pytest.raises(RemoteError):
+                await on.generate(timeout_s=0.5)
+        vendor.script = speak
+        with pytest.raises(RemoteError) as raised:  # let pass when the rest is over, and then not paid for
+            await on.generate(cap=4000)
+        assert raised.value.reason == "BUDGET_EXHAUSTED"
+        answer = await on.generate()
+        assert answer.outcome.duration.ToNanoseconds() < 2e9
