@@ -18,6 +18,7 @@ FINISH_REASONS: Final[dict[str, FinishReason.ValueType]] = {
     # OpenAI chat completions and those who speak it
     "stop": _STOP,
     "eos": _STOP,  # Together
+    "endoftext": _STOP,  # AI21
     "length": _LENGTH,
     "model_length": _LENGTH,  # Mistral
     "tool_calls": _TOOLS,

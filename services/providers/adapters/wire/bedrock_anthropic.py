@@ -1,4 +1,7 @@
-"""Claude on Amazon Bedrock by InvokeModel: Anthropic's own body, and its events inside AWS's event stream."""
+"""Claude on Amazon Bedrock by InvokeModel: Anthropic's own body, and its events inside AWS's event stream.
+
+What answers in another family's body is read as well (bedrock_invoke): the endpoint is one for all of them.
+"""
 
 import base64
 import binascii
@@ -14,7 +17,11 @@ from services.providers.adapters.wire.anthropic_answer import (
 from services.providers.adapters.wire.anthropic_request import messages_body
 from services.providers.adapters.wire.aws_event_stream import BrokenFrame, Frame, FrameDecoder
 from services.providers.adapters.wire.bedrock_errors import exception_of, parse_error_body
-from services.providers.adapters.wire.bedrock_invoke import other_family_answer
+from services.providers.adapters.wire.bedrock_invoke import (
+    OtherFamily,
+    other_family_answer,
+    other_family_events,
+)
 from services.providers.adapters.wire.body import base64_text, decode, encode, obj, text
 from services.providers.domain.failure import AttemptError, unreadable
 from services.providers.domain.profile import ModelProfile
@@ -25,18 +32,20 @@ ChoiceDelta = content_pb2.ChoiceDelta
 
 
 class InvokeStream:
-    """Parser of one stream: `chunk` frames, each with one of Anthropic's events in base64."""
+    """Parser of one stream: `chunk` frames, each with one of the model's own events in base64."""
 
-    __slots__ = ("_frames", "_headers", "_message")
+    __slots__ = ("_begun", "_frames", "_headers", "_message")
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
         self._frames = FrameDecoder()
-        self._message = MessageEvents(headers)
+        self._begun = False
+        self._message: MessageEvents | OtherFamily = MessageEvents(headers)
+        """Claude's, unless the first event is another family's."""
 
     @property
     def complete(self) -> bool:
-        """True once `message_stop` or an error was read."""
+        """True once the event that ends the stream, or an error, was read."""
         return self._message.complete
 
     def feed(self, data: bytes) -> list[ChoiceDelta]:
@@ -56,11 +65,15 @@ class InvokeStream:
             self._message.fail(exception_of(frame, self._headers))
             return
         try:
-            event = decode(base64.b64decode(text(obj(decode(frame.payload)).get("bytes"))))
+            event = obj(decode(base64.b64decode(text(obj(decode(frame.payload)).get("bytes")))))
         except (ValueError, binascii.Error):
             self._message.fail(unreadable("A frame of the vendor's stream is not JSON."))
             return
-        self._message.take(obj(event), deltas)
+        if not self._begun:
+            other = other_family_events(event, self._headers)
+            self._begun = other is not None or "type" in event
+            self._message = other or self._message
+        self._message.take(event, deltas)
 
     def close(self) -> Answer:
         """The answer's end. Raises AttemptError."""

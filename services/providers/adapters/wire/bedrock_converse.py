@@ -139,24 +139,26 @@ class ConverseStream:
             for frame in self._frames.feed(data):
                 if self.complete:
                     break
-                self._take(frame, deltas)
+                self.take(frame, deltas)
         except BrokenFrame as broken:
-            self._fail(unreadable(f"The vendor's stream is broken: {broken}."))
+            self.fail(unreadable(f"The vendor's stream is broken: {broken}."))
         return deltas
 
-    def _fail(self, error: AttemptError) -> None:
+    def fail(self, error: AttemptError) -> None:
+        """Ends the stream with an error."""
         if not self.complete:
             self._error = error
             self.complete = True
 
-    def _take(self, frame: Frame, deltas: list[ChoiceDelta]) -> None:
+    def take(self, frame: Frame, deltas: list[ChoiceDelta]) -> None:
+        """One frame; appends what it adds."""
         if frame.headers.get(":message-type") in ("exception", "error"):
-            self._fail(exception_of(frame, self._headers))
+            self.fail(exception_of(frame, self._headers))
             return
         try:
             event = obj(decode(frame.payload))
         except ValueError:
-            self._fail(unreadable("A frame of the vendor's stream is not JSON."))
+            self.fail(unreadable("A frame of the vendor's stream is not JSON."))
             return
         index = event.get("contentBlockIndex")
         index = index if isinstance(index, int) else 0

@@ -3,7 +3,14 @@
 It reads the body again in its own, slow and simple way: by the facts of each vendor's wire format, not by the adapters.
 """
 
-from tests.contract.providers.expectations import errors, openai_chat, openai_responses, others, small
+from tests.contract.providers.expectations import (
+    bedrock,
+    errors,
+    openai_chat,
+    openai_responses,
+    others,
+    small,
+)
 from tests.contract.providers.expectations.shape import Expected
 
 FAMILIES = {
@@ -12,8 +19,8 @@ FAMILIES = {
     "openai-responses": openai_responses.expected,
     "anthropic-messages": others.anthropic,
     "gemini": others.gemini,
-    "bedrock-converse": others.bedrock_converse,
-    "bedrock-invoke": others.bedrock_invoke,
+    "bedrock-converse": bedrock.bedrock_converse,
+    "bedrock-invoke": bedrock.bedrock_invoke,
     "cohere-v2-chat": others.cohere,
     "ollama-native": others.ollama,
     "openai-embeddings": small.openai_embeddings,

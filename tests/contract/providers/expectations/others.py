@@ -1,4 +1,4 @@
-"""Anthropic, Gemini, Bedrock, Cohere, Ollama."""
+"""Anthropic, Gemini, Cohere, Ollama."""
 
 from typing import Any
 
@@ -8,7 +8,6 @@ from tests.contract.providers.expectations.shape import (
     arguments,
     clamped,
     documents,
-    frame_bytes,
     is_stream,
 )
 
@@ -55,10 +54,10 @@ COHERE_FINISHES = {
 
 def anthropic(recording: dict[str, Any]) -> Expected:
     """Anthropic's Messages, wherever they are served."""
-    return _anthropic(documents(recording), stream=is_stream(recording))
+    return anthropic_events(documents(recording), stream=is_stream(recording))
 
 
-def _anthropic(found: list[dict[str, Any]], *, stream: bool) -> Expected:
+def anthropic_events(found: list[dict[str, Any]], *, stream: bool) -> Expected:
     if not stream:
         [whole] = found
         if whole.get("type") == "error":
@@ -205,103 +204,6 @@ def _gemini_usage(raw: dict[str, Any]) -> dict[str, int] | None:
             "input_image": said.get("IMAGE"),
         }
     )
-
-
-def bedrock_converse(recording: dict[str, Any]) -> Expected:
-    """Bedrock's Converse, whole or as decoded frames."""
-    found = documents(recording)
-    result = Expected()
-    usage: dict[str, Any] = {}
-    raw = ""
-    calls: list[tuple[str, Any]] = []
-    if not is_stream(recording):
-        [whole] = found
-        usage, raw = whole.get("usage") or {}, whole.get("stopReason") or ""
-        for block in whole["output"]["message"].get("content") or []:
-            _bedrock_block(result, calls, block)
-    else:
-        open_calls: dict[int, list[str]] = {}
-        for frame in found:
-            headers = frame["_headers"]
-            if headers.get(":message-type") == "exception":
-                result.error = errors.of_event(
-                    {"error": {"message": headers.get(":exception-type"), **frame}}
-                )
-                break
-            if "start" in frame and "toolUse" in frame["start"]:
-                open_calls[frame["contentBlockIndex"]] = [frame["start"]["toolUse"]["name"], ""]
-            delta = frame.get("delta") or {}
-            result.add(result.texts, 0, delta.get("text"))
-            result.add(result.reasoning, 0, (delta.get("reasoningContent") or {}).get("text"))
-            if "toolUse" in delta:
-                open_calls[frame["contentBlockIndex"]][1] += delta["toolUse"].get("input") or ""
-            raw = frame.get("stopReason") or raw
-            usage = frame.get("usage") or usage
-        calls = [(name, arguments(text)) for name, text in open_calls.values()]
-    if calls:
-        result.calls[0] = calls
-    if raw:
-        result.finishes[0] = ANTHROPIC_FINISHES.get(raw, "OTHER")
-    read = usage.get("cacheReadInputTokens", usage.get("cacheReadInputTokenCount"))
-    written = usage.get("cacheWriteInputTokens", usage.get("cacheWriteInputTokenCount"))
-    long = None
-    for detail in usage.get("cacheDetails") or []:
-        if detail.get("ttl") == "1h":
-            long = (long or 0) + detail["inputTokens"]
-    if usage.get("inputTokens") is not None:
-        result.usage = clamped(
-            {
-                "input": usage["inputTokens"] + (read or 0) + (written or 0),
-                "output": usage.get("outputTokens"),
-                "cache_read": read,
-                "cache_write": None if written is None else written - (long or 0),
-                "cache_write_long": long,
-            }
-        )
-    return result
-
-
-def _bedrock_block(result: Expected, calls: list[tuple[str, Any]], block: dict[str, Any]) -> None:
-    result.add(result.texts, 0, block.get("text"))
-    for cited in (block.get("citationsContent") or {}).get("content") or []:
-        result.add(result.texts, 0, cited.get("text"))
-    thought = (block.get("reasoningContent") or {}).get("reasoningText") or {}
-    result.add(result.reasoning, 0, thought.get("text"))
-    if "toolUse" in block:
-        calls.append((block["toolUse"]["name"], block["toolUse"].get("input") or {}))
-
-
-def bedrock_invoke(recording: dict[str, Any]) -> Expected:
-    """Bedrock's InvokeModel: the body is the model vendor's own."""
-    found = documents(recording)
-    if is_stream(recording):
-        return _anthropic([frame_bytes(frame) for frame in found], stream=True)
-    [whole] = found
-    if whole.get("type") == "message":
-        return _anthropic([whole], stream=False)
-    result = Expected()
-    headers = recording["response"]["headers"]
-    raw: Any = None
-    if "generation" in whole:  # Llama
-        result.add(result.texts, 0, whole["generation"])
-        raw = whole.get("stop_reason")
-        told = whole.get("prompt_token_count"), whole.get("generation_token_count")
-    else:
-        told = None, None
-        for index, output in enumerate(whole.get("outputs") or whole.get("results") or []):
-            result.add(result.texts, index, output.get("text") or output.get("outputText"))
-            raw = output.get("stop_reason") or output.get("completionReason")
-    if raw:
-        result.finishes[0] = {"stop": "STOP", "length": "LENGTH", "FINISH": "STOP", "LENGTH": "LENGTH"}.get(
-            raw, "OTHER"
-        )
-    counted = [headers.get(f"x-amzn-bedrock-{name}-token-count") for name in ("input", "output")]
-    figures = [
-        told[side] if told[side] is not None else int(counted[side]) if counted[side] else None
-        for side in (0, 1)
-    ]
-    result.usage = clamped({"input": figures[0], "output": figures[1]})
-    return result
 
 
 def cohere(recording: dict[str, Any]) -> Expected:
