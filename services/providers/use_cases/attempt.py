@@ -219,10 +219,8 @@ class AttemptRun:
         if not exchange.ended:
             scope.reschedule(self._ends_at)
         body = await read_answer(exchange, RESPONSE_BYTES_MAX)
-        if self.attempt.stream and body[:64].lstrip()[:1] == b"[":
-            return await self._stream(
-                _Whole(exchange.headers, body), wire_format, scope
-            )  # Gemini, as an array
+        if self.attempt.stream and is_stream(body):
+            return await self._stream(_Whole(exchange.headers, body), wire_format, scope)
         try:
             answer = wire_format.parse_response(exchange.headers, body)
         except AttemptError:
@@ -368,6 +366,11 @@ class _Whole:
 
 def _unwanted() -> Failure:
     return Failure(Reason.ERROR_REASON_CANCELLED, "The caller no longer wants the answer.")
+
+
+def is_stream(body: bytes) -> bool:
+    """True for a stream that is labelled as JSON: Gemini's array, events, or lines of JSON behind some proxies."""
+    return body[:64].lstrip().startswith((b"[", b"data:", b"event:", b":")) or b"}\n{" in body
 
 
 async def read_answer(exchange: Exchange, at_most: int, *, cut: bool = False) -> bytes:

@@ -84,8 +84,12 @@ class Recording:
             return False
         if any(word in kind for word in ("event-stream", "ndjson", "eventstream")):
             return True
-        return "json-array-stream" in self.data.get("tags", ()) or self.body.lstrip().startswith(
-            (b"data:", b"event:")
+        body = self.body.lstrip()
+        return (
+            "json-array-stream" in self.data.get("tags", ())
+            or body.startswith((b"data:", b"event:", b":"))
+            or (body.startswith(b"[") and "stream" in str(self.data["request"].get("url", "")))
+            or b"}\n{" in body
         )
 
     @cached_property

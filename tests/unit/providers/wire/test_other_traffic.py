@@ -8,6 +8,7 @@ import pytest
 from services.providers.adapters.registry import format_of
 from services.providers.adapters.wire.openai_chat import OpenAIChat
 from services.providers.ports import Answer
+from services.providers.use_cases.attempt import is_stream
 from turnpike.common.v1 import content_pb2
 
 Delta = content_pb2.ChoiceDelta
@@ -286,3 +287,20 @@ def test_voyages_vectors_and_their_one_figure() -> None:
     assert [embedding.index for embedding in made.embeddings] == [0, 1]
     assert made.usage is not None
     assert (made.usage.input_tokens, made.usage.output_tokens) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "streamed"),
+    [
+        (b'[{"candidates": []}]', True),
+        (b'\n: ping\n\ndata: {"choices": []}\n\n', True),
+        (b"event: message_start\ndata: {}\n\n", True),
+        (b'{"message": {"content": "a"}}\n{"done": true}\n', True),
+        (b'{"choices": [{"message": {"content": "}\\n{"}}]}', False),
+        (b'{\n  "a": [\n    {\n    },\n    {\n    }\n  ]\n}', False),
+        (b'{"error": {"message": "no"}}', False),
+        (b"", False),
+    ],
+)
+def test_streams_that_are_labelled_as_json_are_told_from_whole_answers(body: bytes, streamed: bool) -> None:
+    assert is_stream(body) is streamed
