@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.providers.adapters.wire.body import arr, decode, decode_object, encode_text, index_or, obj, text
+from services.providers.adapters.wire.gemini_partial import PartialArguments
 from services.providers.adapters.wire.gemini_request import OWN_ID_PREFIX, SIGNER
 from services.providers.adapters.wire.json_array import ArrayDecoder
 from services.providers.adapters.wire.sse import Event, LineTooLong, SseDecoder
@@ -77,6 +78,9 @@ def _assembled(deltas: list[ChoiceDelta]) -> list[content_pb2.Choice]:
                 (part.audio if kind == "audio" else part.image).CopyFrom(delta.media)
             case "tool_call":
                 call = delta.tool_call
+                if not call.id:  # the arguments of the call before
+                    choice.message.parts[-1].tool_call.arguments_json += call.arguments_json
+                    continue
                 choice.message.parts.add().tool_call.CopyFrom(
                     content_pb2.ToolCall(
                         id=call.id,
@@ -96,10 +100,12 @@ def _assembled(deltas: list[ChoiceDelta]) -> list[content_pb2.Choice]:
 class _State:
     """What must be remembered while answers come."""
 
-    __slots__ = ("_calls", "_response_id", "finished", "seen")
+    __slots__ = ("_calls", "_partial", "_response_id", "finished", "seen")
 
     def __init__(self) -> None:
         self._calls: dict[int, int] = {}
+        self._partial: dict[int, PartialArguments] = {}
+        """The call of each candidate whose arguments are still coming."""
         self._response_id = ""
         self.seen: set[int] = set()
         self.finished: set[int] = set()
@@ -135,6 +141,7 @@ class _State:
         raw = _finish_word(candidate.get("finishReason"))
         if raw and index not in self.finished:
             self.finished.add(index)
+            self._end_arguments(index, deltas)
             reason = finish_reason(raw, has_tool_calls=self._calls.get(index, 0) > 0)
             deltas.append(ChoiceDelta(index=index, finish_reason=reason, finish_reason_raw=raw))
 
@@ -147,16 +154,7 @@ class _State:
         call = part.get("functionCall")
         inline = obj(part.get("inlineData") or part.get("inline_data"))
         if isinstance(call, dict):
-            number = self._calls.get(index, 0)
-            self._calls[index] = number + 1
-            made = ToolCallDelta(
-                index=number,
-                id=text(call.get("id")) or f"{OWN_ID_PREFIX}{self._response_id[:24]}_{number}",
-                name=text(call.get("name")),
-                arguments_json=encode_text(obj(call.get("args"))),
-                signature=signature,
-            )
-            deltas.append(ChoiceDelta(index=index, tool_call=made))
+            self._call(call, signature, index, deltas)
             return
         if inline:
             media_type = text(inline.get("mimeType") or inline.get("mime_type"))
@@ -173,6 +171,35 @@ class _State:
         if signature and ("text" in part or inline):
             proof = ReasoningPart(signature=signature, provider=SIGNER)
             deltas.append(ChoiceDelta(index=index, reasoning=proof))
+
+    def _call(self, call: Mapping[str, Any], signature: bytes, index: int, deltas: list[ChoiceDelta]) -> None:
+        partial, name = self._partial.get(index), text(call.get("name"))
+        if partial is None and not call:
+            return
+        if partial is None or name:
+            self._end_arguments(index, deltas)
+            number = self._calls.get(index, 0)
+            self._calls[index] = number + 1
+            made = ToolCallDelta(
+                index=number,
+                id=text(call.get("id")) or f"{OWN_ID_PREFIX}{self._response_id[:24]}_{number}",
+                name=name,
+                signature=signature,
+            )
+            deltas.append(ChoiceDelta(index=index, tool_call=made))
+            if "willContinue" not in call and "partialArgs" not in call:
+                deltas[-1].tool_call.arguments_json = encode_text(obj(call.get("args")))
+                return
+            partial = self._partial[index] = PartialArguments(number)
+        partial.add(arr(call.get("partialArgs")))
+        if call.get("willContinue") is not True:
+            self._end_arguments(index, deltas)
+
+    def _end_arguments(self, index: int, deltas: list[ChoiceDelta]) -> None:
+        partial = self._partial.pop(index, None)
+        if partial is not None:
+            made = ToolCallDelta(index=partial.call, arguments_json=partial.json())
+            deltas.append(ChoiceDelta(index=index, tool_call=made))
 
 
 def _finish_word(value: object) -> str:
@@ -321,7 +348,7 @@ class ContentStream:
                 self._fail(unreadable("An event of the vendor's stream is not JSON."))
                 return
             usage = obj(said.get("usageMetadata"))
-            if usage:  # cumulative: the last one counts
+            if usage and ("totalTokenCount" in usage or not self._usage):  # cumulative: the last one counts
                 self._usage = usage
             if said.get("error"):
                 self._fail(error_of(said, 0, self._headers))

@@ -263,3 +263,69 @@ def test_vectors_with_and_without_usage() -> None:
     counted = vertex.parse_embed({}, body).usage
     assert counted is not None
     assert counted.input_tokens == 4
+
+
+def streamed(*parts: dict[str, Any], **last: Any) -> list[pb.ChoiceDelta]:
+    """The deltas of a stream of one part an event, and of an event that ends it."""
+    parser = FORMAT.stream_parser({})
+    deltas: list[pb.ChoiceDelta] = []
+    for part in parts:
+        candidate = {"content": {"role": "model", "parts": [part]}}
+        body = {"candidates": [candidate], "usageMetadata": {"trafficType": "ON_DEMAND"}}
+        deltas += parser.feed(b"data: " + json.dumps(body).encode() + b"\r\n\r\n")
+    deltas += parser.feed(b"data: " + answer({"finishReason": "STOP"}, **last) + b"\r\n\r\n")
+    parser.close()
+    return deltas
+
+
+def calls_of(deltas: list[pb.ChoiceDelta]) -> list[tuple[str, Any]]:
+    found: dict[int, list[str]] = {}
+    for delta in deltas:
+        if delta.WhichOneof("delta") == "tool_call":
+            call = found.setdefault(delta.tool_call.index, [delta.tool_call.name, ""])
+            call[1] += delta.tool_call.arguments_json
+    return [(name, json.loads(arguments)) for name, arguments in found.values()]
+
+
+def piece(path: str, *, more: bool = True, **value: Any) -> dict[str, Any]:
+    call: dict[str, Any] = {"partialArgs": [{"jsonPath": path, **value}]}
+    return {"functionCall": {**call, "willContinue": True} if more else call}
+
+
+def test_arguments_that_come_by_their_places_become_one_object() -> None:
+    deltas = streamed(
+        {"functionCall": {"name": "cook", "willContinue": True}, "thoughtSignature": "c2ln"},
+        piece("$.dish.steps[0].text", stringValue="Boil ", willContinue=True),
+        piece("$.dish.steps[0].text", stringValue="water."),
+        piece("$.dish.steps[1]['text']", stringValue="Wait."),
+        piece("$.dish.minutes", numberValue=7),
+        piece("$.dish.spicy", boolValue=False),
+        piece("$.dish.note", nullValue="NULL_VALUE"),
+        piece("$.dish.steps[99999999].text", stringValue="far beyond"),
+        piece("dish", stringValue="nowhere"),
+        {"functionCall": {}},
+        {"functionCall": {"name": "look", "args": {"a": 1}}},
+        {"functionCall": {"name": "stop", "willContinue": True}},
+        piece("$.at", stringValue="once"),
+    )
+    dish = {
+        "steps": [{"text": "Boil water."}, {"text": "Wait."}],
+        "minutes": 7,
+        "spicy": False,
+        "note": None,
+    }
+    assert calls_of(deltas) == [("cook", {"dish": dish}), ("look", {"a": 1}), ("stop", {"at": "once"})]
+    assert deltas[0].tool_call.signature == b"c2ln"
+    assert deltas[-1].finish_reason == pb.FINISH_REASON_TOOL_CALLS
+
+
+def test_figures_stay_when_a_later_event_tells_none() -> None:
+    parser = FORMAT.stream_parser({})
+    for event in (
+        {"usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}},
+        {"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"trafficType": "ON_DEMAND"}},
+    ):
+        parser.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+    usage = parser.close().usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == (3, 2)
