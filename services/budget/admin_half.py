@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from services.budget.adapters.postgres.admin_store import PostgresAdminStore
 from services.budget.adapters.postgres.alert_store import PostgresAlertStore
+from services.budget.adapters.postgres.archive import PostgresArchive
 from services.budget.adapters.postgres.directory_store import CHANNEL, PostgresDirectoryStore
 from services.budget.adapters.postgres.ledger_pages import PostgresLedgerPages
 from services.budget.adapters.postgres.listener import listening
@@ -18,6 +20,7 @@ from services.budget.admin_servicer.calls import AdminAuthenticator
 from services.budget.admin_servicer.servicer import BudgetAdminServicer
 from services.budget.admin_settings import AdminSettings
 from services.budget.use_cases.alerting import Alerting
+from services.budget.use_cases.archiving import Archiving
 from services.budget.use_cases.bootstrap import ensure_operator
 from services.budget.use_cases.directory import Directory, DirectoryFeed
 from services.chassis.postgres import Database
@@ -58,7 +61,13 @@ async def open_admin_half(
     async with WebhookSender(settings.trusted_hosts) as sender:
         alerting = Alerting(PostgresAlertStore(database, keys), sender, clock)
         servicer = BudgetAdminServicer(
-            store, PostgresLedgerPages(database), clock, stopping, settings.trusted_hosts, keys
+            store,
+            PostgresLedgerPages(database),
+            clock,
+            stopping,
+            settings.trusted_hosts,
+            keys,
+            Archiving(store, PostgresArchive(database), timedelta(days=settings.ledger_kept_days)),
         )
         registration = Registration(
             add_BudgetAdminServiceServicer_to_server, servicer, AdminAuthenticator(store, clock)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from services.budget.domain.admin import AdminChange, AuditRecord
 from services.budget.domain.burn import Sample
 from services.budget.domain.charges import Charged, Difference
+from services.budget.domain.checkpoints import Balance
 from services.budget.domain.entities import AdminToken, EntityState
 from services.budget.domain.ids import WebhookId
 from services.budget.domain.kinds import Kind
@@ -139,6 +140,13 @@ class Writes(Reads, Protocol):
         """Books what `changed` makes of a period's charges, with the tree locked; a dry run books nothing.
 
         Raises PreconditionFailed for more than can be booked at once.
+        """
+        ...
+
+    async def checkpoint(self, organisation_id: OrganisationId, balance: Balance) -> int:
+        """Lets a checkpoint stand for the entries that led to a balance; the sequence of its first entry.
+
+        Raises PreconditionFailed if a hold of then is still open, or they have left already.
         """
         ...
 

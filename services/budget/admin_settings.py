@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.budget.domain.secrets import ADMIN_TOKEN_PREFIX, TEXT_LENGTH_MAX, TEXT_LENGTH_MIN
 from services.chassis.sealing import KeyRing
-from services.chassis.settings import Problem, Secret, env, path, secret, text
+from services.chassis.settings import Problem, Secret, env, integer, path, secret, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,13 @@ class AdminSettings:
         "Key that seals webhooks' signing secrets: 32 bytes as base64; several with commas, the first seals."
         " Not set: no webhook can be added.",
         default=None,
+    )
+
+    ledger_kept_days: int = env(
+        "TURNPIKE_LEDGER_KEPT_DAYS",
+        integer(min=1, max=36_500),
+        "How old ledger entries must be to leave; a repeated request id is known for as long.",
+        default=30,
     )
 
     @property

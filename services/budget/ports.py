@@ -80,6 +80,10 @@ class TreeChange(Protocol):
         would become negative."""
         ...
 
+    async def checkpoint(self, parts: Sequence[str]) -> int:
+        """Appends the entries of a checkpoint (domain/checkpoints.py) and returns the sequence of the first."""
+        ...
+
 
 class Standings(Protocol):
     """How budgets stand, as of the last commit. Implemented by the core (adapters/postgres/standings.py)."""

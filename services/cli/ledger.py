@@ -1,9 +1,11 @@
 """`turnpike ledger`: every movement of money, its proof, and its comparison with what vendors ask for."""
 
+from pathlib import Path
 from typing import IO
 
 import click
 
+from services.cli import ledger_archive
 from services.cli.admin import WALK_TIMEOUT_S, Access, admin_command, show, show_one, stamp, time_of, when
 from services.cli.budget_words import only_organisation
 from services.cli.words import dollars
@@ -92,7 +94,7 @@ async def verify(access: Access, organisation: str, head: str) -> None:
         finding = await api.call("VerifyLedger", request, timeout_s=WALK_TIMEOUT_S)
     fields = [
         ("chain", "intact" if finding.intact else "BROKEN"),
-        ("entries", f"{finding.entries_checked:,}"),
+        ("entries", f"{finding.entries_checked:,}{_begun(finding)}"),
         ("head", f"{finding.head_sequence} {finding.head_hash.hex()}"),
     ]
     if finding.first_broken_sequence:
@@ -103,6 +105,17 @@ async def verify(access: Access, organisation: str, head: str) -> None:
     show_one(access, finding, fields)
     if not finding.intact:
         raise SystemExit(1)
+
+
+def _new(context: click.Context, parameter: click.Parameter, file: Path) -> Path:
+    if file.exists():
+        raise click.BadParameter(f"{file} is there already")
+    return file
+
+
+def _begun(finding: pb.VerifyLedgerResponse) -> str:
+    after = finding.after_sequence
+    return f", from {after + 1} on: those before have left behind a checkpoint" if after else ""
 
 
 @ledger.command()
@@ -117,6 +130,60 @@ async def heads(access: Access) -> None:
         ("hash", lambda h: h.hash.hex()),
     ]
     show(access, found, columns)
+
+
+@ledger.command()
+@click.option("--organisation", default="", help="Whose; operators must say.")
+@click.option("--before", required=True, help="Only entries before this time.")
+@click.option(
+    "--to",
+    "file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_new,
+    help="A new file.",
+)
+@click.option("--keep", is_flag=True, help="Only write the file; nothing leaves the ledger.")
+@admin_command
+async def archive(access: Access, organisation: str, before: str, file: Path, keep: bool) -> None:
+    """Write old entries to a file that proves itself, then let them leave behind a checkpoint.
+
+    Nothing leaves before the file is whole. Check files with `turnpike ledger check`.
+    """
+    async with access.admin() as api:
+        organisation = organisation or await only_organisation(api)
+        asked = pb.ExportLedgerRequest(organisation_id=organisation, occurred_until=stamp(time_of(before)))
+        try:
+            async with api.watch("ExportLedger", asked) as pages:
+                chain = await ledger_archive.write(file, organisation, pages)
+        except ledger_archive.Broken as broken:
+            raise click.ClickException(f"{broken}; nothing has left") from broken
+        done = pb.TrimLedgerResponse()
+        if chain.entries and not keep:
+            trim = pb.TrimLedgerRequest(
+                organisation_id=organisation, until_sequence=chain.sequence, until_hash=chain.head
+            )
+            done = await api.call("TrimLedger", trim, timeout_s=WALK_TIMEOUT_S)
+    fields = [
+        ("written", f"{chain.entries:,} entries, the last is {chain.sequence} {chain.head.hex()}"),
+        ("removed", f"{done.entries_removed:,}"),
+    ]
+    if done.checkpoint_sequence:
+        fields.append(("checkpoint", str(done.checkpoint_sequence)))
+    show_one(access, done, fields)
+
+
+@ledger.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+def check(files: tuple[Path, ...]) -> None:
+    """Check archived FILES, oldest first: the chain in and between them, and the checkpoints about them."""
+    try:
+        chain = ledger_archive.check(files)
+    except ledger_archive.Broken as broken:
+        raise click.ClickException(str(broken)) from broken
+    click.echo(f"intact: {chain.entries:,} entries, the last is {chain.sequence} {chain.head.hex()}")
 
 
 @ledger.command()

@@ -70,6 +70,27 @@ class Replay:
     by_budget: dict[str, list[Window]] = field(default_factory=dict)
     """The windows of each budget in the order they began."""
     last_sequence: int = 0
+    begun_after: int = 0
+    """Entries up to this one have left."""
+    previous: bytes = b""
+    """The hash of the entry before the first."""
+
+
+def begun_by(checkpoint: Iterable[bytes]) -> Replay:
+    """Where a replay begins whose first entries have left: by the bodies of the checkpoint that stands for them."""
+    state = Replay()
+    for place, body in enumerate(checkpoint, start=1):
+        fields = json.loads(body)
+        until, part, _ = fields["cp"]
+        if (fields["k"], part) != (CHECKPOINT, place):
+            _wrong(state, fields["n"], f"is not part {place} of a checkpoint")
+        state.begun_after = state.last_sequence = until
+        state.previous = bytes.fromhex(fields["ph"])
+        for no, budget, unit, start, end, limit, held, spent, overage in fields["ws"]:
+            window = Window(budget, unit, start, end, limit, held, spent, overage)
+            state.windows[no] = window
+            state.by_budget.setdefault(budget, []).append(window)
+    return state
 
 
 def replay(
@@ -79,12 +100,14 @@ def replay(
     lenient: frozenset[str] = frozenset(),
     history: bool = False,
     kept: Mapping[int, Mapping[str, int]] = {},
+    begun: Replay | None = None,
 ) -> Replay:
     """Replays (sequence, body, hash) in order. `rolling`: budget → (bucket length in µs, buckets). `lenient`: budgets
-    that let pass. `kept`: sequence of a hold → budget → what it was told to leave free, in parts per thousand."""
-    state = Replay()
-    previous = b""
-    for expected, (sequence, body, hashed) in enumerate(entries, start=1):
+    that let pass. `kept`: sequence of a hold → budget → what it was told to leave free, in parts per thousand. `begun`:
+    what `begun_by` made of a checkpoint, where entries before it have left."""
+    state = begun or Replay()
+    previous = state.previous
+    for expected, (sequence, body, hashed) in enumerate(entries, start=state.last_sequence + 1):
         if sequence != expected:
             _wrong(state, sequence, f"follows {expected - 1}")
             break
@@ -231,7 +254,8 @@ def _attempt(state: Replay, fields: dict[str, Any]) -> None:
             _wrong(state, sequence, "holds another amount than it says")
         return
     if attempt is None:
-        _wrong(state, sequence, f"is about {key}, which holds nothing")
+        if not 0 < fields["h"] <= state.begun_after:
+            _wrong(state, sequence, f"is about {key}, which holds nothing")
         return
     if kind == EXTEND:
         if attempt.state != "open":

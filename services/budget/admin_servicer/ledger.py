@@ -41,7 +41,7 @@ class LedgerRpcs(budget_admin_pb2_grpc.BudgetAdminServiceServicer):
     ) -> pb.ListLedgerEntriesResponse:
         checks = Checks()
         after, count = from_pb_page(checks, request)
-        organisation_id = _own(checks, request.organisation_id)
+        organisation_id = own_organisation(checks, request.organisation_id)
         position = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
         checks.require(not after or position > 0, "page_token", "is not the next_page_token of this list")
         checks.require(request.after_sequence >= 0, "after_sequence", "must not be negative")
@@ -67,7 +67,7 @@ class LedgerRpcs(budget_admin_pb2_grpc.BudgetAdminServiceServicer):
 
     async def VerifyLedger(self, request: pb.VerifyLedgerRequest, context: object) -> pb.VerifyLedgerResponse:
         checks = Checks()
-        organisation_id = _own(checks, request.organisation_id)
+        organisation_id = own_organisation(checks, request.organisation_id)
         checks.require(request.after_sequence >= 0, "after_sequence", "must not be negative")
         good = len(request.expected_head_hash) in (0, HASH_BYTES)
         checks.require(good, "expected_head_hash", f"must have {HASH_BYTES} bytes")
@@ -83,6 +83,7 @@ class LedgerRpcs(budget_admin_pb2_grpc.BudgetAdminServiceServicer):
             first_broken_sequence=finding.first_broken_sequence,
             problem=finding.problem,
             total_mismatches=finding.total_mismatches,
+            after_sequence=finding.after_sequence,
         )
 
     async def ListChainHeads(
@@ -160,7 +161,7 @@ def to_pb_usage(usage: Usage) -> PbUsage:
     return PbUsage(**{name: count for name, count in known.items() if count is not None})
 
 
-def _own(checks: Checks, text: str) -> OrganisationId:
+def own_organisation(checks: Checks, text: str) -> OrganisationId:
     """The organisation that is asked about: the caller's own where he has one and names none."""
     admin = asking().admin
     if not text and admin.role is not Role.OPERATOR and admin.organisation_id is not None:

@@ -120,6 +120,8 @@ RULES: dict[str, Rule] = {
     "ListLedgerEntries": READ_ORGANISATION,
     "VerifyLedger": READ_ORGANISATION,
     "ListChainHeads": READ_ORGANISATION,
+    "ExportLedger": READ_ORGANISATION,
+    "TrimLedger": OPERATE,
     "ListPrices": READ_SHARED,
     "SetPrice": OPERATE,
     "ImportPrices": OPERATE,

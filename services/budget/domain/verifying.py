@@ -1,13 +1,13 @@
 """Walks a ledger's chain and sums it up again, trusting nothing but the bytes of its entries.
 
 A chain is intact if every entry follows the one before without a gap, its hash is that of its bytes after the hash
-before, no total of a window ever falls below zero, and, walked from the start, the totals are those that the service
-decides by.
+before, no total of a window ever falls below zero, and, walked from the start or from a checkpoint, the totals are
+those that the service decides by.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -37,6 +37,8 @@ class KeptCounter:
 class Finding:
     """What a walk found."""
 
+    after_sequence: int = 0
+    """The walk began after this entry."""
     entries_checked: int = 0
     head_sequence: int = 0
     head_hash: bytes = b""
@@ -53,12 +55,23 @@ class Finding:
 class ChainWalk:
     """One walk, entry after entry."""
 
-    def __init__(self, after_sequence: int, previous_hash: bytes, expected_head: bytes) -> None:
-        self.finding = Finding(head_sequence=after_sequence, head_hash=previous_hash)
-        self._from_start = after_sequence == 0
+    def __init__(
+        self,
+        after_sequence: int,
+        previous_hash: bytes,
+        expected_head: bytes,
+        totals: Mapping[int, Totals] | None = None,
+    ) -> None:
+        """`totals` of windows after the entry before the first, if a checkpoint says them."""
+        self.finding = Finding(
+            after_sequence=after_sequence, head_sequence=after_sequence, head_hash=previous_hash
+        )
+        self._knows_totals = after_sequence == 0 or totals is not None
         self._expected = expected_head
         self._met = not expected_head or expected_head == previous_hash
         self._totals: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
+        for number, begun in (totals or {}).items():
+            self._totals[number] = [begun.held, begun.spent, begun.overage]
 
     def step(self, sequence: int, body: bytes, hashed: bytes) -> bool:
         """Takes the next entry; False if it is broken, which ends the walk."""
@@ -91,7 +104,7 @@ class ChainWalk:
                 totals = self._totals[number]
                 for place, delta in enumerate(deltas):
                     totals[place] += delta
-                if self._from_start and min(totals) < 0:
+                if self._knows_totals and min(totals) < 0:
                     return f"it takes more from window {number} than there was"
         return ""
 
@@ -104,8 +117,11 @@ class ChainWalk:
             finding.first_broken_sequence = finding.head_sequence + 1
             finding.problem = f"entries {finding.head_sequence + 1} to {head_sequence} are missing"
         elif not self._met:
-            finding.problem = "the exported head was not met: the chain is not the one it was taken from"
-        elif self._from_start:
+            left = f", or it was before entry {finding.after_sequence + 1}" if finding.after_sequence else ""
+            finding.problem = (
+                f"the exported head was not met: the chain is not the one it was taken from{left}"
+            )
+        elif self._knows_totals:
             self._compare(kept)
         return finding
 

@@ -66,6 +66,30 @@ async def test_a_tenant_by_hand(postgres_dsn: str) -> None:
         assert [record["method"] for record in trail] == ["RevokeKey", "RotateKey", "CreateKey"]
 
 
+async def test_old_entries_leave_by_hand(postgres_dsn: str, tmp_path: Path) -> None:
+    async with serving_budget(postgres_dsn, ledger_kept_days=0) as budgets:
+        tenant = await make_tenant(await budgets.operator(), "Acme")
+        router = await budgets.router()
+        files = [str(tmp_path / name) for name in ("kept", "first", "second")]
+        for file in files:
+            key = attempt(tenant)
+            await router.Hold(hold(tenant, 400, key))
+            await router.Commit(commit(key, 300))
+            words = ["ledger", "archive", "--before", "2199-01-01", "--to", file]
+            archived = await run(budgets, *words, *(["--keep"] if file is files[0] else []))
+            assert archived.exit_code == 0, archived.output
+            assert ("checkpoint" in archived.stdout) == (file is not files[0])
+        verified = await run(budgets, "ledger", "verify")
+        assert verified.exit_code == 0, verified.output
+        assert "behind a checkpoint" in verified.stdout
+        there = await run(budgets, "ledger", "archive", "--before", "2199-01-01", "--to", files[1])
+        assert there.exit_code == 2, there.output
+        checked = await run(budgets, "ledger", "check", *files[1:])
+        assert checked.exit_code == 0, checked.output
+        assert "intact" in checked.stdout
+        assert (await run(budgets, "ledger", "check", *files)).exit_code == 1
+
+
 async def test_the_ledger_by_hand(postgres_dsn: str, tmp_path: Path) -> None:
     async with serving_budget(postgres_dsn) as budgets:
         router = await budgets.router()

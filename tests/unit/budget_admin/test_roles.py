@@ -50,7 +50,7 @@ def test_operators_do_everything_and_viewers_change_nothing(method: str) -> None
     for scope in (DEPLOYMENT, Scope(OURS), Scope(OURS, TEAM), Scope(OURS, TEAM, below_team=True)):
         assert judge(OPERATOR, method, scope) is Verdict.ALLOWED
         if judge(VIEWER, method, scope) is Verdict.ALLOWED:
-            assert method.startswith(("Get", "List", "Watch", "Verify", "Reconcile"))
+            assert method.startswith(("Get", "List", "Watch", "Verify", "Export", "Reconcile"))
 
 
 def test_a_team_admin_stays_below_his_team() -> None:

@@ -2819,6 +2819,7 @@ class VerifyLedgerResponse(_message.Message):
     FIRST_BROKEN_SEQUENCE_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     TOTAL_MISMATCHES_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     entries_checked: _builtins.int
     """How many entries were walked."""
     head_sequence: _builtins.int
@@ -2831,6 +2832,10 @@ class VerifyLedgerResponse(_message.Message):
     """The first entry that is wrong; 0 if none."""
     problem: _builtins.str
     """What is wrong with it, for people."""
+    after_sequence: _builtins.int
+    """The walk began after this entry. Not 0 although 0 was asked for: entries up to it have left, and the totals began with
+    those that their checkpoint says.
+    """
     @_builtins.property
     def total_mismatches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Budgets whose totals differ from the ledger, with both figures."""
@@ -2845,14 +2850,171 @@ class VerifyLedgerResponse(_message.Message):
         first_broken_sequence: _builtins.int = ...,
         problem: _builtins.str = ...,
         total_mismatches: _abc.Iterable[_builtins.str] | None = ...,
+        after_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries_checked", b"entries_checked", "first_broken_sequence", b"first_broken_sequence", "head_hash", b"head_hash", "head_sequence", b"head_sequence", "intact", b"intact", "problem", b"problem", "total_mismatches", b"total_mismatches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "entries_checked", b"entries_checked", "first_broken_sequence", b"first_broken_sequence", "head_hash", b"head_hash", "head_sequence", b"head_sequence", "intact", b"intact", "problem", b"problem", "total_mismatches", b"total_mismatches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyLedgerResponse: _TypeAlias = VerifyLedgerResponse  # noqa: Y015
+
+@_typing.final
+class ExportLedgerRequest(_message.Message):
+    """ExportLedgerRequest names entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANISATION_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    OCCURRED_UNTIL_FIELD_NUMBER: _builtins.int
+    organisation_id: _builtins.str
+    """Whose; required for operators."""
+    after_sequence: _builtins.int
+    """Only later ones; 0: all that have not left."""
+    @_builtins.property
+    def occurred_until(self) -> _timestamp_pb2.Timestamp:
+        """Only those before this time. Absent: to the end."""
+
+    def __init__(
+        self,
+        *,
+        organisation_id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+        occurred_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_until", b"occurred_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "occurred_until", b"occurred_until", "organisation_id", b"organisation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLedgerRequest: _TypeAlias = ExportLedgerRequest  # noqa: Y015
+
+@_typing.final
+class ExportLedgerResponse(_message.Message):
+    """ExportLedgerResponse is some entries, in order. The first has none, and says where the export begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
+    """The entry before the first of these."""
+    previous_hash: _builtins.bytes
+    """Its hash. Empty: the chain begins here."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RawLedgerEntry]:
+        """The entries."""
+
+    def __init__(
+        self,
+        *,
+        after_sequence: _builtins.int = ...,
+        previous_hash: _builtins.bytes = ...,
+        entries: _abc.Iterable[Global___RawLedgerEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "entries", b"entries", "previous_hash", b"previous_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLedgerResponse: _TypeAlias = ExportLedgerResponse  # noqa: Y015
+
+@_typing.final
+class RawLedgerEntry(_message.Message):
+    """RawLedgerEntry is an entry as it is hashed; docs/ledger.md describes the body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its place in the chain."""
+    body: _builtins.bytes
+    """A JSON object in UTF-8, these bytes exactly."""
+    hash: _builtins.bytes
+    """SHA-256 over the hash before and the body."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        body: _builtins.bytes = ...,
+        hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hash", b"hash", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RawLedgerEntry: _TypeAlias = RawLedgerEntry  # noqa: Y015
+
+@_typing.final
+class TrimLedgerRequest(_message.Message):
+    """TrimLedgerRequest says which entries leave."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORGANISATION_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_SEQUENCE_FIELD_NUMBER: _builtins.int
+    UNTIL_HASH_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Same id and content: the same answer, and what was left when it was broken off is removed; other content:
+    REQUEST_ID_REUSED.
+    """
+    organisation_id: _builtins.str
+    """Whose."""
+    until_sequence: _builtins.int
+    """The last entry that leaves, at least as old as entries are kept (TURNPIKE_LEDGER_KEPT_DAYS). 0: none leaves."""
+    until_hash: _builtins.bytes
+    """Its hash, which whoever has exported it knows."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        organisation_id: _builtins.str = ...,
+        until_sequence: _builtins.int = ...,
+        until_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organisation_id", b"organisation_id", "request_id", b"request_id", "until_hash", b"until_hash", "until_sequence", b"until_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrimLedgerRequest: _TypeAlias = TrimLedgerRequest  # noqa: Y015
+
+@_typing.final
+class TrimLedgerResponse(_message.Message):
+    """TrimLedgerResponse is what stands for them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ENTRIES_REMOVED_FIELD_NUMBER: _builtins.int
+    checkpoint_sequence: _builtins.int
+    """The first entry of the checkpoint. 0: one stood for them already."""
+    entries_removed: _builtins.int
+    """How many entries were removed by this call."""
+    def __init__(
+        self,
+        *,
+        checkpoint_sequence: _builtins.int = ...,
+        entries_removed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_sequence", b"checkpoint_sequence", "entries_removed", b"entries_removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrimLedgerResponse: _TypeAlias = TrimLedgerResponse  # noqa: Y015
 
 @_typing.final
 class ListChainHeadsRequest(_message.Message):

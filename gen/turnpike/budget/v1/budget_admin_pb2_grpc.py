@@ -276,6 +276,16 @@ class BudgetAdminServiceStub:
                 request_serializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ListChainHeadsRequest.SerializeToString,
                 response_deserializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ListChainHeadsResponse.FromString,
                 _registered_method=True)
+        self.ExportLedger = channel.unary_stream(
+                '/turnpike.budget.v1.BudgetAdminService/ExportLedger',
+                request_serializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ExportLedgerRequest.SerializeToString,
+                response_deserializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ExportLedgerResponse.FromString,
+                _registered_method=True)
+        self.TrimLedger = channel.unary_unary(
+                '/turnpike.budget.v1.BudgetAdminService/TrimLedger',
+                request_serializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.TrimLedgerRequest.SerializeToString,
+                response_deserializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.TrimLedgerResponse.FromString,
+                _registered_method=True)
         self.ListPrices = channel.unary_unary(
                 '/turnpike.budget.v1.BudgetAdminService/ListPrices',
                 request_serializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ListPricesRequest.SerializeToString,
@@ -669,6 +679,20 @@ class BudgetAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportLedger(self, request, context):
+        """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TrimLedger(self, request, context):
+        """TrimLedger lets old entries leave, once the caller has them, behind a checkpoint that says the totals they came to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrices(self, request, context):
         """ListPrices lists the price book in force.
         """
@@ -981,6 +1005,16 @@ def add_BudgetAdminServiceServicer_to_server(servicer, server):
                     servicer.ListChainHeads,
                     request_deserializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ListChainHeadsRequest.FromString,
                     response_serializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ListChainHeadsResponse.SerializeToString,
+            ),
+            'ExportLedger': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportLedger,
+                    request_deserializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ExportLedgerRequest.FromString,
+                    response_serializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ExportLedgerResponse.SerializeToString,
+            ),
+            'TrimLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrimLedger,
+                    request_deserializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.TrimLedgerRequest.FromString,
+                    response_serializer=turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.TrimLedgerResponse.SerializeToString,
             ),
             'ListPrices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPrices,
@@ -2331,6 +2365,60 @@ class BudgetAdminService:
             '/turnpike.budget.v1.BudgetAdminService/ListChainHeads',
             turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ListChainHeadsRequest.SerializeToString,
             turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ListChainHeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/turnpike.budget.v1.BudgetAdminService/ExportLedger',
+            turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ExportLedgerRequest.SerializeToString,
+            turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.ExportLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrimLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/turnpike.budget.v1.BudgetAdminService/TrimLedger',
+            turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.TrimLedgerRequest.SerializeToString,
+            turnpike_dot_budget_dot_v1_dot_budget__admin__pb2.TrimLedgerResponse.FromString,
             options,
             channel_credentials,
             insecure,

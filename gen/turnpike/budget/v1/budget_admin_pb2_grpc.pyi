@@ -131,6 +131,10 @@ class BudgetAdminServiceStub:
     """VerifyLedger walks the chain of an organisation and recomputes every total from it."""
     ListChainHeads: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.ListChainHeadsRequest, _budget_admin_pb2.ListChainHeadsResponse]
     """ListChainHeads returns the newest hash of each chain, to be kept elsewhere."""
+    ExportLedger: _grpc.UnaryStreamMultiCallable[_budget_admin_pb2.ExportLedgerRequest, _budget_admin_pb2.ExportLedgerResponse]
+    """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere."""
+    TrimLedger: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.TrimLedgerRequest, _budget_admin_pb2.TrimLedgerResponse]
+    """TrimLedger lets old entries leave, once the caller has them, behind a checkpoint that says the totals they came to."""
     ListPrices: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.ListPricesRequest, _budget_admin_pb2.ListPricesResponse]
     """ListPrices lists the price book in force."""
     SetPrice: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.SetPriceRequest, _budget_admin_pb2.SetPriceResponse]
@@ -255,6 +259,10 @@ class BudgetAdminServiceAsyncStub(BudgetAdminServiceStub):
     """VerifyLedger walks the chain of an organisation and recomputes every total from it."""
     ListChainHeads: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.ListChainHeadsRequest, _budget_admin_pb2.ListChainHeadsResponse]  # type: ignore[assignment]
     """ListChainHeads returns the newest hash of each chain, to be kept elsewhere."""
+    ExportLedger: _aio.UnaryStreamMultiCallable[_budget_admin_pb2.ExportLedgerRequest, _budget_admin_pb2.ExportLedgerResponse]  # type: ignore[assignment]
+    """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere."""
+    TrimLedger: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.TrimLedgerRequest, _budget_admin_pb2.TrimLedgerResponse]  # type: ignore[assignment]
+    """TrimLedger lets old entries leave, once the caller has them, behind a checkpoint that says the totals they came to."""
     ListPrices: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.ListPricesRequest, _budget_admin_pb2.ListPricesResponse]  # type: ignore[assignment]
     """ListPrices lists the price book in force."""
     SetPrice: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.SetPriceRequest, _budget_admin_pb2.SetPriceResponse]  # type: ignore[assignment]
@@ -616,6 +624,20 @@ class BudgetAdminServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_budget_admin_pb2.ListChainHeadsResponse, _abc.Awaitable[_budget_admin_pb2.ListChainHeadsResponse]]:
         """ListChainHeads returns the newest hash of each chain, to be kept elsewhere."""
+
+    def ExportLedger(
+        self,
+        request: _budget_admin_pb2.ExportLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_budget_admin_pb2.ExportLedgerResponse], _abc.AsyncIterator[_budget_admin_pb2.ExportLedgerResponse]]:
+        """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere."""
+
+    def TrimLedger(
+        self,
+        request: _budget_admin_pb2.TrimLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_admin_pb2.TrimLedgerResponse, _abc.Awaitable[_budget_admin_pb2.TrimLedgerResponse]]:
+        """TrimLedger lets old entries leave, once the caller has them, behind a checkpoint that says the totals they came to."""
 
     def ListPrices(
         self,

@@ -194,7 +194,8 @@ class HoldTerms(_message.Message):
     def keep_free_permille(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """What the hold must leave free of rates, in parts per thousand of their limits in force, by what they count: "group:…",
         "provider:…", "model:provider/model". A hold that would leave less is refused with RATE_LIMITED: so a share of a rate is
-        kept for others who do not leave it. At most 16. Empty: a hold may take all there is.
+        kept for others who do not leave it. At most 16. Empty: a hold may take all there is. A policy's word and no content: a
+        repetition that leaves other shares is the same request.
         """
 
     def __init__(

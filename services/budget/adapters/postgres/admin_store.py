@@ -13,6 +13,7 @@ from typing import TypeVar
 import asyncpg
 
 from services.budget.adapters.postgres.alert_store import samples_of
+from services.budget.adapters.postgres.archive import write_checkpoint
 from services.budget.adapters.postgres.charges import book, put_right, read_charges
 from services.budget.adapters.postgres.config_store import PostgresConfigStore
 from services.budget.adapters.postgres.ledger_pages import bounds_of
@@ -25,6 +26,7 @@ from services.budget.admin_ports import Selection
 from services.budget.domain.admin import AdminChange, AuditRecord
 from services.budget.domain.burn import Sample
 from services.budget.domain.charges import Charged, Difference
+from services.budget.domain.checkpoints import Balance
 from services.budget.domain.config import ConfigChange, ConfigKind
 from services.budget.domain.entities import AdminToken, EntityState
 from services.budget.domain.ids import AuditId, WebhookId
@@ -235,6 +237,9 @@ class PostgresWrites(PostgresReads):
                 for difference in differences:
                     await book(connection, tree["tree_no"], change, difference, reason)
         return differences
+
+    async def checkpoint(self, organisation_id: OrganisationId, balance: Balance) -> int:
+        return await write_checkpoint(self._connection, str(organisation_id), balance)
 
     async def delete_webhook(self, webhook_id: WebhookId) -> None:
         await self._connection.execute(statements()["delete_webhook"], str(webhook_id))

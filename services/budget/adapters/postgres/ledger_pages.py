@@ -8,6 +8,7 @@ from services.budget.adapters.postgres.charges import read_charges
 from services.budget.adapters.postgres.ledger_reader import PostgresLedgerReader
 from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.charges import Charged
+from services.budget.domain.checkpoints import Balance, CheckpointUnreadable, begun_by
 from services.budget.domain.entries import decoded
 from services.budget.domain.moments import to_us
 from services.budget.domain.verifying import ChainWalk, Finding, KeptCounter, Totals
@@ -76,10 +77,11 @@ class PostgresLedgerPages:
             tree = await connection.fetchrow(statements()["tree_of"], str(organisation_id))
             if tree is None:
                 return None
-            previous = await connection.fetchrow(statements()["chain_entry"], tree["tree_no"], after_sequence)
-            start = 0 if previous is None else after_sequence
-            walk = ChainWalk(start, b"" if previous is None else previous["hash"], expected_head)
-            async for rows in _batches(connection, tree["tree_no"], start):
+            try:
+                walk = await _walk(connection, tree["tree_no"], after_sequence, expected_head)
+            except CheckpointUnreadable as wrong:
+                return Finding(problem=f"the checkpoint that stands for what has left: {wrong}")
+            async for rows in _batches(connection, tree["tree_no"], walk.finding.after_sequence):
                 if not all(walk.step(row["sequence"], row["body"], row["hash"]) for row in rows):
                     break
             kept = await connection.fetch(statements()["kept_counters"], tree["tree_no"])
@@ -138,6 +140,29 @@ async def _first_at(connection: Connection, tree: Any, moment: datetime) -> int:
         else:
             low = middle + 1
     return low
+
+
+async def _walk(connection: Connection, tree_no: int, after: int, expected_head: bytes) -> ChainWalk:
+    """A walk after an entry, or after what has left. Raises CheckpointUnreadable."""
+    archive = await connection.fetchrow(statements()["newest_archive"], tree_no)
+    if archive is not None and after <= archive["until_sequence"]:
+        begun = await begun_at(connection, tree_no, archive)
+        totals = {number: Totals(w.held, w.spent, w.overage) for number, w in begun.windows.items()}
+        return ChainWalk(begun.sequence, begun.head, expected_head, totals)
+    previous = await connection.fetchrow(statements()["chain_entry"], tree_no, after)
+    return ChainWalk(after, previous["hash"], expected_head) if previous else ChainWalk(0, b"", expected_head)
+
+
+async def begun_at(connection: Connection, tree_no: int, archive: Any) -> Balance:
+    """The balance that the checkpoint of a row of newest_archive says. Raises CheckpointUnreadable."""
+    first = archive["checkpoint_sequence"]
+    rows = await connection.fetch(
+        statements()["bodies_between"], tree_no, first, first + archive["checkpoint_entries"] - 1
+    )
+    balance = begun_by([row["body"] for row in rows])
+    if balance.sequence != archive["until_sequence"]:
+        raise CheckpointUnreadable(f"they are about entry {balance.sequence}")
+    return balance
 
 
 async def _batches(connection: Connection, tree_no: int, after: int) -> AsyncIterator[Sequence[Any]]:

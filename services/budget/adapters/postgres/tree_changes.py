@@ -128,6 +128,12 @@ class _Change:
             Kind[kind], request_id, attempt, f'"$":{amount_nanos},"l":{text(legs)},"why":{text(reason)}'
         )
 
+    async def checkpoint(self, parts: Sequence[str]) -> int:
+        first = self._sequence + 1
+        for part in parts:
+            await self._append(Kind.CHECKPOINT, "", 0, part)
+        return first
+
     async def write(self) -> None:
         """Lets the owner know, and moves the tree on."""
         sql = statements()

@@ -1,0 +1,34 @@
+-- How old entries leave the ledger (docs/ledger.md, "What has left").
+
+-- name: newest_archive
+-- Up to where entries of tree $1 may have left, and where the totals they came to are said.
+SELECT until_sequence, checkpoint_sequence, checkpoint_entries FROM ledger_archives
+WHERE tree_no = $1 ORDER BY until_sequence DESC LIMIT 1;
+
+-- name: bodies_between
+-- Entries $2 to $3 of tree $1, in order.
+SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence BETWEEN $2 AND $3 ORDER BY sequence;
+
+-- name: export_entries
+-- Entries of tree $1 after sequence $2 up to $3, in order, at most $4.
+SELECT sequence, body, hash FROM ledger_entries
+WHERE tree_no = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence LIMIT $4;
+
+-- name: settled_after
+-- Of attempts that were open after entry $2 of tree $1, how many have been settled since.
+SELECT count(*) FROM unnest($3::text[], $4::integer[]) AS open (request_id, attempt)
+JOIN ledger_entries AS settled
+  ON settled.tree_no = $1 AND settled.request_id = open.request_id AND settled.attempt = open.attempt
+ AND settled.role = 1 AND settled.sequence > $2;
+
+-- name: insert_archive
+-- Lets the entries of tree $1 up to $2 leave; entries $3 and $4 - 1 after it say the totals.
+INSERT INTO ledger_archives (tree_no, until_sequence, checkpoint_sequence, checkpoint_entries) VALUES ($1, $2, $3, $4);
+
+-- name: first_entry
+-- The oldest entry of tree $1 that is still here.
+SELECT min(sequence) FROM ledger_entries WHERE tree_no = $1;
+
+-- name: remove_archived
+-- Removes entries of tree $1 before sequence $2; how many.
+WITH gone AS (DELETE FROM ledger_entries WHERE tree_no = $1 AND sequence < $2 RETURNING 1) SELECT count(*) FROM gone;
