@@ -16,6 +16,7 @@ COMMANDS = {
     "route": "services.cli.route:route",
     "simulate": "services.cli.simulate:simulate",
     "up": "services.cli.up:up",
+    "usage": "services.cli.usage:usage",
 }
 
 # Before NumPy is imported: our matrices are small, and BLAS threads on a busy machine wait for each other longer than

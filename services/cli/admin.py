@@ -56,10 +56,10 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class AdminApi:
-    """The admin service by the names of its RPCs."""
+    """An admin service by the names of its RPCs."""
 
     remote: Remote
-    stub: BudgetAdminServiceStub
+    stub: Any
 
     async def call(self, method: str, request: Any, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """One call. A request that has a `request_id` and none in it gets one: the command happens once."""

@@ -22,6 +22,7 @@ class LocalStack:
 
     router: str
     budget: str
+    analytics: str
     key: str
     operator: str
     organisation_id: str
@@ -29,12 +30,12 @@ class LocalStack:
     @classmethod
     def of(cls, state: StateFolder) -> "LocalStack | None":
         """Return the folder's stack, or None if none with a demo ever ran there. It may be stopped."""
-        router, budget = address_of(state, "router"), address_of(state, "budget")
+        router, budget, analytics = (address_of(state, name) for name in ("router", "budget", "analytics"))
         key, operator = state.kept_secret(KEY_SECRET), state.kept_secret(OPERATOR_SECRET)
         organisation_id = state.read(demo.FILE).get("organisation_id")
-        if not (router and budget and key and operator and organisation_id):
+        if not (router and budget and analytics and key and operator and organisation_id):
             return None
-        return cls(router, budget, key, operator, str(organisation_id))
+        return cls(router, budget, analytics, key, operator, str(organisation_id))
 
     async def budgets_left(self) -> Sequence[router_pb2.BudgetRemaining]:
         """Return what the demo's tightest budgets have left, tightest first; nothing if that cannot be had now."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,47 @@ def test_strategies_choose_for_real(road: StackProcess) -> None:
 
     assert choice("cost") == CHEAP
     until(lambda: choice("latency") == DEAR, "measurements, which count from the next second on")
+
+
+def told(road: StackProcess, *words: str) -> list[dict[str, Any]]:
+    """What a command prints for programs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", *words, "--json"],
+        env={**os.environ, "TURNPIKE_STATE_DIR": str(road.state)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_usage_is_what_the_ledger_says_however_it_is_asked_for(road: StackProcess) -> None:
+    cost = int(outcome_of(ask(road, "--json", "--max-output-tokens", "4", "Say yes."))["cost"]["nanos"])  # type: ignore[index]
+    moved = told(road, "ledger", "entries", "--most", "1000", "--kind", "commit", "--kind", "expire")
+    spent = sum(int(entry["amount"]["nanos"]) for entry in moved)
+    assert 0 < cost <= spent
+
+    def summed() -> int:
+        rows = told(road, "usage", "sum", "--since", "1h", "--by", "model")
+        return sum(int(row["totals"]["cost"]["nanos"]) for row in rows)
+
+    until(lambda: summed() == spent, "usage to be what the ledger says")
+    news = told(road, "usage", "watch", "--since", "1h", "--for", "3s")
+    assert sum(int(each["totals"]["cost"]["nanos"]) for each in news) == spent
+    exported = told(road, "usage", "export", "--since", "1h", "--format", "json-lines")
+    assert sum(row["cost_nanos"] for row in exported) == spent
+    (compared,) = told(road, "usage", "savings", "--since", "1h", "--baseline", DEAR)
+    assert int(compared["actual"]["nanos"]) + int(compared["left_out"]["nanos"]) == spent
+    assert int(compared["baseline"]["nanos"]) >= int(compared["actual"]["nanos"]) > 0
+    (ablest,) = told(road, "usage", "savings", "--since", "1h")
+    assert int(ablest["actual"]["nanos"]) + int(ablest["left_out"]["nanos"]) == spent
+    waste = told(road, "usage", "waste", "--since", "1h")
+    assert sum(int(row["cost"]["nanos"]) for row in waste) <= spent
+    assert {row["kind"] for row in waste} <= {"cut", "failed", "cancelled", "interrupted", "unconfirmed"}
+    (forecast,) = told(road, "usage", "forecast")
+    assert "expected" not in forecast
+    assert "Less than a day" in forecast["method"]
 
 
 def test_a_killed_model_server_is_a_fallback_not_a_failure(road: StackProcess) -> None:

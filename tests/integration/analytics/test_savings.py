@@ -12,6 +12,7 @@ from services.analytics.convert import from_pb_decision
 from services.analytics.domain.queries import Breakdown, Grouping, Scope, TimeRange, UsageQuery
 from services.analytics.domain.savings import SavingsRow
 from services.analytics.domain.usage import UsageEntry
+from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.savings import QuerySavings
 from services.analytics.use_cases.usage import QueryUsage
 from services.chassis.postgres import Database
@@ -125,7 +126,7 @@ async def test_without_a_baseline_it_is_the_ablest_that_was_permitted(database: 
         return made
 
     kept = [decision(1), decision(2, "large/one")]
-    await PostgresDecisions(database).store([from_pb_decision(one) for one in kept])
+    await Decisions(PostgresDecisions(database)).record([from_pb_decision(one) for one in kept])
     for _ in range(2):
         (row,) = await rows(database, "")
         assert row.baseline_nanos == 20_000_000_000 + 6_000_000_000

@@ -4,8 +4,6 @@ The requests are made from the contract's descriptors, so that an RPC that is ad
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,22 +13,11 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from services.analytics.adapters.postgres import PostgresDecisions, PostgresUsage
-from services.analytics.bootstrap import SQL, app
-from services.analytics.convert import from_pb_decision
-from services.analytics.settings import AnalyticsSettings
 from services.budget.domain.entities import Role
-from services.chassis.app import serving
-from services.chassis.channel import connect
-from services.chassis.postgres import open_database
-from services.chassis.settings import Address, Secret
 from services.kernel.errors import Category, TurnpikeError
-from tests.support.budget_admin import SERVICE, Api, Tenant, make_tenant, make_token, serving_admin
-from tests.support.usage import page, usage
+from tests.support.analytics import World, ids_of, two_tenants
+from tests.support.budget_admin import SERVICE, Api, Tenant, make_token
 from turnpike.analytics.v1 import analytics_pb2 as pb
-from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
-from turnpike.common.v1.principal_pb2 import Principal
-from turnpike.router.v1.decision_pb2 import Decision
 
 CONTRACT = pb.DESCRIPTOR.services_by_name["AnalyticsService"]
 FOR_SERVICES = {"RecordDecisions", "GetRecord"}
@@ -50,77 +37,10 @@ NOBODY = {
 NOW = datetime.now(UTC)
 
 
-@dataclass
-class World:
-    operator: Api
-    ours: Tenant
-    theirs: Tenant
-    address: str
-    stack: AsyncExitStack
-
-    async def asked_by(self, secret: str | None) -> Api:
-        remote = await self.stack.enter_async_context(connect("analytics", self.address, token=secret))
-        return Api(remote, AnalyticsServiceStub(remote.channel))
-
-    async def as_(self, role: Role, *, of_team: bool) -> Api:
-        """The service, asked by somebody of ours."""
-        ours = self.ours
-        secret = await make_token(
-            self.operator,
-            int(role),  # type: ignore[arg-type]
-            organisation_id=ours.organisation.organisation_id,
-            team_id=ours.team.team_id if of_team else "",
-        )
-        return await self.asked_by(secret)
-
-
 @pytest.fixture
 async def world(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[World]:
-    """Two tenants that have used something, and the service over the real budget service's tokens and prices."""
-    async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(serving_admin(postgres_dsn))
-        operator = await admin.operator()
-        ours, theirs = await make_tenant(operator, "Ours"), await make_tenant(operator, "Theirs")
-        settings = AnalyticsSettings(
-            listen=Address("127.0.0.1", 0),
-            postgres_dsn=Secret(postgres_dsn),
-            budget_address=admin.address,
-            service_token=Secret(SERVICE),
-            service_tokens={"router": Secret(SERVICE)},
-            state_dir=tmp_path,
-            drain_s=0.2,
-            access_log="off",
-        )
-        running = await stack.enter_async_context(serving(app, settings))
-        async with open_database(postgres_dsn, schema="analytics", folder=SQL) as database:
-            for tenant in (ours, theirs):
-                await _used(PostgresUsage(database), PostgresDecisions(database), tenant)
-        yield World(operator, ours, theirs, str(running.address), stack)
-
-
-async def _used(store: PostgresUsage, decisions: PostgresDecisions, tenant: Tenant) -> None:
-    whose = _ids(tenant)
-    whose.pop("dimension")
-    at = NOW - timedelta(days=2)
-    failed = usage(1, at, **whose, outcome="failed", request_id=f"request-of-{whose['organisation_id']}")
-    assert await store.store(page(failed, usage(2, NOW, **whose)))
-    decision = Decision(
-        decision_id=f"dec_of_{whose['organisation_id']}",
-        request_id=failed.request_id,
-        principal=Principal(**whose),
-    )
-    decision.decided_at.FromDatetime(at)
-    await decisions.store([from_pb_decision(decision)])
-
-
-def _ids(tenant: Tenant) -> dict[str, Any]:
-    return {
-        "organisation_id": tenant.organisation.organisation_id,
-        "team_id": tenant.team.team_id,
-        "project_id": tenant.project.project_id,
-        "key_id": tenant.key.key_id,
-        "dimension": "",
-    }
+    async with two_tenants(postgres_dsn, tmp_path, NOW) as made:
+        yield made
 
 
 def request_for(method: MethodDescriptor, tenant: Tenant) -> Any:
@@ -129,7 +49,7 @@ def request_for(method: MethodDescriptor, tenant: Tenant) -> Any:
 
 
 def _filled(message: Message, tenant: Tenant) -> Message:
-    ids = _ids(tenant)
+    ids = ids_of(tenant)
     for field in message.DESCRIPTOR.fields:
         if field.name in ids:
             setattr(message, field.name, ids[field.name])
@@ -168,7 +88,7 @@ async def test_nobody_sees_another_organisation(world: World, role: Role, of_tea
 @pytest.mark.parametrize(("role", "of_team"), READERS)
 async def test_everybody_sees_his_own(world: World, role: Role, of_team: bool) -> None:
     api = await world.as_(role, of_team=of_team)
-    hidden = {name for name in _ids(world.theirs).values() if name}
+    hidden = {name for name in ids_of(world.theirs).values() if name}
     for method in ASKED_BY_ADMINS:
         answer = await answer_of(api, method, request_for(method, world.ours))
         assert not [name for name in hidden if name in str(answer)], method.name
