@@ -69,6 +69,14 @@ def test_every_span_survives(
     assert not OtlpSpan.FromString(encode(span)).trace_state, "nothing is written that is not asked for"
 
 
+def test_what_is_equal_and_of_another_kind_stays_apart() -> None:
+    kinds = []
+    for value in (1, True, 1.0, "1"):
+        span = Tracer("test").span("one", {"value": value})
+        kinds.append(OtlpSpan.FromString(encode(span)).attributes[0].value.WhichOneof("value"))
+    assert kinds == ["int_value", "bool_value", "double_value", "string_value"]
+
+
 def test_a_request_carries_them_all() -> None:
     spans = [Tracer("test").span(f"span {number}" * number) for number in range(40)]
     for span in spans:
