@@ -25,12 +25,19 @@ _QUOTA_WORDS: Final = {
     "ramp_limit_exceeded",
     "insufficient_balance",
     "arrearage",  # DashScope
+    "allocationquota.freetieronly",
+    "billing_not_active",
+    "exceeded_current_quota_error",  # Moonshot
+    "insufficient_funds",
 }
 _QUOTA_TEXT: Final = re.compile(
     r"credit balance is too low|insufficient balance|insufficient credits?|no credits"
     r"|(does not|doesn't) have any credits|requires more credits"
     r"|(run|ran) out of (available )?(credits|resources)|used all available credits"
-    r"|spend(ing)? limit|purchase (more )?credits|payment required|billing hard limit",
+    r"|spend(ing)? (limit|cap)|purchase (more )?credits|payment required|billing hard limit"
+    r"|credits (are|is) depleted|reached your specified api usage limits|please enable billing"
+    r"|account\b.{0,60}\b(is )?suspended|key limit exceeded|api calls / month"
+    r"|free tier of the model has been exhausted",
     re.IGNORECASE,
 )
 _CONTEXT_WORDS: Final = {
@@ -40,6 +47,7 @@ _CONTEXT_WORDS: Final = {
     "too_many_tokens",
     "context_window_exceeded",
     "string_above_max_length",
+    "tokens_limit_reached",  # GitHub's models
 }
 _CONTEXT_TEXT: Final = re.compile(
     r"maximum context length|max(imum)? context (size|window)|exceeds? the context (window|size)"
@@ -48,7 +56,10 @@ _CONTEXT_TEXT: Final = re.compile(
     r"|input token count[^.]{0,40}exceeds|exceeds the maximum number of tokens"
     r"|too many (prompt |input )?tokens: size limit|total length of all messages is too long"
     r"|exceeds? (the )?model'?s? (maximum )?context"
-    r"|exceeds? context limit|tokens.{0,40}must be <= \d+\. given",
+    r"|exceeds? context limit|tokens.{0,40}must be <= \d+\. given"
+    r"|input token count is \d+ but|maximum prompt length|must have less than \d+ tokens|exceeds? the context length"
+    r"|too many tokens: total number|range of input length should be|longer than the maximum model length"
+    r"|prompt exceeds max length|exceeded model token limit",
     re.IGNORECASE,
 )
 _NEVER_FITS_TEXT: Final = re.compile(r"request too large", re.IGNORECASE)
@@ -59,9 +70,13 @@ _FILTER_WORDS: Final = {
     "content_filtered",
     "moderation_blocked",
     "data_inspection_failed",
+    "datainspectionfailed",
 }
 _FILTER_TEXT: Final = re.compile(
-    r"blocked by (our )?content filter|potentially violating our (usage|content) policy", re.IGNORECASE
+    r"blocked by (our )?content filter|potentially violating our (usage|content) policy"
+    r"|content violates usage guidelines|content exists risk|(may|might) contain inappropriate content"
+    r"|input was flagged for|considered high risk|potentially unsafe or sensitive content",
+    re.IGNORECASE,
 )
 _AUTH_WORDS: Final = {
     "invalid_api_key",
@@ -77,11 +92,13 @@ _AUTH_WORDS: Final = {
     "expiredtokenexception",
     "invalidsignatureexception",
     "missingauthenticationtokenexception",
+    "organization_restricted",
 }
 _AUTH_TEXT: Final = re.compile(
     r"(api[ _-]?key|x-api-key|access token|bearer token|credential)s?\b.{0,40}"
     r"\b(invalid|not valid|incorrect|expired|missing|revoked)"
-    r"|\b(incorrect|invalid|missing|expired|revoked) (api[ _-]?key|x-api-key|authentication|access token|credential)",
+    r"|\b(incorrect|invalid|missing|expired|revoked) (api[ _-]?key|x-api-key|authentication|access token|credential)"
+    r"|\borgani[sz]ation has been (disabled|restricted)|user location is not supported",
     re.IGNORECASE,
 )
 _MODEL_WORDS: Final = {
@@ -93,10 +110,13 @@ _MODEL_WORDS: Final = {
     "model_not_exist",
     "invalid_model",
     "unknown_model",
+    "model_not_available",  # Together
+    "model_not_supported",  # Hugging Face
 }
 _MODEL_TEXT: Final = re.compile(
     r"model\b.{0,120}\b(does not exist|doesn't exist|not found|not exist|was removed|is not available"
     r"|has been (deprecated|decommissioned)|is not supported for)"
+    r"|on-demand throughput isn.t supported|does not work with the specified model"
     r"|model identifier is invalid|invalid model( name| id)?\b|is not a valid model|unknown model|no such model",
     re.IGNORECASE | re.DOTALL,
 )
@@ -111,9 +131,14 @@ _OVERLOADED_WORDS: Final = {
     "unavailable",
     "unavailable_error",
     "modelnotreadyexception",
+    "capacity_exceeded",  # Groq's flexible tier, by status 498
+    "nocapacity",  # Azure
+    "queue_exceeded",  # Cerebras
     "serviceunavailableexception",
 }
-_OVERLOADED_429_TEXT: Final = re.compile(r"capacity exceeded|overloaded|at capacity", re.IGNORECASE)
+_OVERLOADED_429_TEXT: Final = re.compile(
+    r"capacity exceeded|overloaded|at capacity|experiencing high (demand|traffic)", re.IGNORECASE
+)
 _RATE_WORDS: Final = {
     "rate_limit_exceeded",
     "rate_limit_error",
@@ -164,14 +189,16 @@ def reason_of(
         return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
     if any(word.endswith("spend_limit_reached") for word in said):
         return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
-    if status in (400, 403, 429) and _QUOTA_TEXT.search(message):
+    if status in (400, 403, 412, 429) and _QUOTA_TEXT.search(message):
         return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
     if said & _CONTEXT_WORDS or (status not in (401, 403, 404, 429) and _CONTEXT_TEXT.search(message)):
         return Reason.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, None
     if status in (0, 413, 429) and _NEVER_FITS_TEXT.search(message):
         return Reason.ERROR_REASON_VENDOR_RATE_LIMITED, RetryClass.RETRY_CLASS_OTHER_MODEL
-    if said & _FILTER_WORDS or (status in (0, 400) and _FILTER_TEXT.search(message)):
+    if said & _FILTER_WORDS or (status in (0, 400, 403) and _FILTER_TEXT.search(message)):
         return Reason.ERROR_REASON_CONTENT_FILTERED, None
+    if status == 498 and said & _OVERLOADED_WORDS:
+        return Reason.ERROR_REASON_VENDOR_OVERLOADED, None
     if status in (401, 403, 407, 498) or (status in (0, 400) and said & _AUTH_WORDS):
         return Reason.ERROR_REASON_VENDOR_AUTHENTICATION_FAILED, None
     if status == 400 and _AUTH_TEXT.search(message):
