@@ -17,11 +17,23 @@ log = structlog.get_logger()
 
 LEASE_S = 1.0
 """A replica that was silent for so long may lose its trees: a crash costs its callers about this much time."""
+LEASE_S_MAX = 8.0
+"""On a machine that starves its processes beats come late; with a short lease replicas would take trees from each other
+faster than any of them reads one, and nobody would get on."""
+CALMING = 0.9
+"""What is left of a longer lease after each beat that came in time: two seconds are one again after as much."""
 HEARTBEAT_S = 0.25
 FORGET_DEAD_EVERY = 240
 """Heartbeats between removals of replicas long gone: a minute."""
 IDLE_S = 900.0
 """A tree that nobody asked about for so long is given up."""
+
+
+def lease_after(lease_s: float, silence_s: float) -> float:
+    """The next lease of a replica that had been silent for so long: twice the last if others may have given it up."""
+    if silence_s > LEASE_S:
+        return min(LEASE_S_MAX, lease_s * 2)
+    return max(LEASE_S, lease_s * CALMING)
 
 
 class Replica:
@@ -36,6 +48,8 @@ class Replica:
         self._failpoints = failpoints
         self._written = written
         self._held_until = 0.0
+        self._lease_s = LEASE_S
+        self._beaten_at: float | None = None
         self._owners: dict[str, TreeOwner] = {}
         self._heart: asyncio.Task[None] | None = None
 
@@ -97,12 +111,15 @@ class Replica:
 
     async def _beat(self) -> None:
         begun = time.monotonic()
+        if self._beaten_at is not None:
+            self._lease_s = lease_after(self._lease_s, begun - self._beaten_at)
         try:
-            await self._journal.heartbeat(self._identity.replica_id, self._identity.address, LEASE_S)
+            await self._journal.heartbeat(self._identity.replica_id, self._identity.address, self._lease_s)
         except (StoreDown, Doubtful, Refused) as why:
             log.warning("no heartbeat", why=str(why))
             return
-        self._held_until = begun + LEASE_S
+        self._beaten_at = begun
+        self._held_until = begun + self._lease_s
 
     async def _tidy(self) -> None:
         idle = [name for name, owner in self._owners.items() if owner.is_idle(IDLE_S)]
