@@ -109,7 +109,11 @@ SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence > $2 O
 -- open still: named by the checkpoint, or written after it ($2) and not settled.
 SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence > $3
 UNION ALL
-SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence = ANY($4::bigint[]) AND sequence <= $3
+SELECT sequence, body FROM ledger_entries AS entry
+WHERE tree_no = $1 AND sequence = ANY($4::bigint[]) AND sequence <= $3 AND NOT EXISTS (
+    SELECT FROM ledger_entries AS settled
+    WHERE settled.tree_no = entry.tree_no AND settled.request_id = entry.request_id
+      AND settled.attempt = entry.attempt AND settled.role = 1 AND settled.sequence <= $3)
 UNION ALL
 SELECT sequence, body FROM ledger_entries AS entry
 WHERE tree_no = $1 AND sequence > $2 AND sequence <= $3 AND role IS NOT NULL AND role NOT IN (1, 2) AND NOT EXISTS (
