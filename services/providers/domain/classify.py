@@ -189,7 +189,7 @@ def reason_of(
         return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
     if any(word.endswith("spend_limit_reached") for word in said):
         return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
-    if status in (400, 403, 412, 429) and _QUOTA_TEXT.search(message):
+    if status in (0, 400, 403, 412, 429) and _QUOTA_TEXT.search(message):
         return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
     if said & _CONTEXT_WORDS or (status not in (401, 403, 404, 429) and _CONTEXT_TEXT.search(message)):
         return Reason.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, None

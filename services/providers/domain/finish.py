@@ -25,6 +25,7 @@ FINISH_REASONS: Final[dict[str, FinishReason.ValueType]] = {
     "function_call": _TOOLS,
     "content_filter": _FILTER,
     "error": _ERROR,  # Mistral, OpenRouter
+    "abort": _ERROR,  # vLLM
     "insufficient_system_resource": _ERROR,  # DeepSeek
     "sensitive": _FILTER,  # Z.ai
     "network_error": _ERROR,  # Z.ai

@@ -55,6 +55,8 @@ class MessageStream:
         for event in events:
             if self._message.complete:
                 return
+            if event.data.strip() == b"[DONE]":  # of a proxy
+                continue
             try:
                 said = decode(event.data)
             except ValueError:

@@ -23,10 +23,11 @@ def message_answer(headers: Headers, body: bytes) -> Answer:
     said = decode_object(body)
     if said.get("type") == "error" or said.get("error"):
         raise error_of(said, 0, headers)
-    if not isinstance(said.get("content"), list):
+    content = said.get("content")
+    if not isinstance(content, list) and not (content is None and said.get("stop_reason")):
         raise unreadable("The vendor's answer has no content.")
     message = content_pb2.Message(role=content_pb2.Role.ROLE_ASSISTANT)
-    for block in said["content"]:
+    for block in content or ():
         part = _part(obj(block))
         if part is not None:
             message.parts.append(part)

@@ -31,10 +31,9 @@ def converse_usage(raw: Mapping[str, Any]) -> usage_pb2.Usage | None:
         return None
     read = count(raw.get("cacheReadInputTokens", raw.get("cacheReadInputTokenCount")))
     written = count(raw.get("cacheWriteInputTokens", raw.get("cacheWriteInputTokenCount")))
-    long = None
-    for detail in arr(raw.get("cacheDetails")):
-        if obj(detail).get("ttl") == "1h":
-            long = count(obj(detail).get("inputTokens"))
+    by_life = [obj(detail) for detail in arr(raw.get("cacheDetails"))]
+    hours = [count(detail.get("inputTokens")) or 0 for detail in by_life if detail.get("ttl") == "1h"]
+    long = sum(hours) if hours else None
     whole = None if plain is None else plain + (read or 0) + (written or 0)
     whole, output = by_total(whole, output, count(raw.get("totalTokens")))
     if written is not None and long is not None:

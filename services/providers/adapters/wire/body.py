@@ -20,6 +20,10 @@ SCHEMA_CACHED_BYTES_MAX: Final = 64 << 10
 """A larger schema is converted anew each time rather than kept."""
 
 
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Begins what some servers on Windows, and proxies, send."""
+
+
 def encode(value: object) -> bytes:
     """`value` as compact JSON."""
     return _encoder.encode(value)
@@ -39,7 +43,7 @@ def decode(data: bytes | str) -> Any:
     try:
         return _decoder.decode(data)
     except msgspec.DecodeError:
-        text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+        text = data.decode("utf-8-sig", "replace") if isinstance(data, bytes) else data
         return _without_surrogates(json.loads(text))
 
 

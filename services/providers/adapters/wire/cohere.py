@@ -74,7 +74,7 @@ def _add_calls(message: content_pb2.Message, calls: object) -> None:
             content_pb2.ToolCall(
                 id=text(obj(call).get("id")),
                 name=text(function.get("name")),
-                arguments_json=_arguments(function.get("arguments")),
+                arguments_json=_arguments(function.get("arguments")) or "{}",
             )
         )
 

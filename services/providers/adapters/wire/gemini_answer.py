@@ -5,7 +5,16 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.providers.adapters.wire.body import arr, decode, decode_object, encode_text, index_or, obj, text
+from services.providers.adapters.wire.body import (
+    BYTE_ORDER_MARK,
+    arr,
+    decode,
+    decode_object,
+    encode_text,
+    index_or,
+    obj,
+    text,
+)
 from services.providers.adapters.wire.gemini_partial import PartialArguments
 from services.providers.adapters.wire.gemini_request import OWN_ID_PREFIX, SIGNER
 from services.providers.adapters.wire.json_array import ArrayDecoder
@@ -321,7 +330,7 @@ class ContentStream:
         if self.complete:
             return deltas
         if self._events is None:
-            data = data.lstrip()
+            data = data.removeprefix(BYTE_ORDER_MARK).lstrip()
             if not data:
                 return deltas
             # Without `alt=sse` the vendor streams one JSON array; a proxy in front of it may have asked so.
@@ -342,6 +351,8 @@ class ContentStream:
         for event in events:
             if self.complete:
                 return
+            if event.data.strip() == b"[DONE]":  # of a proxy
+                continue
             try:
                 said = obj(decode(event.data))
             except ValueError:

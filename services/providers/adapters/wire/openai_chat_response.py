@@ -53,6 +53,9 @@ def chat_answer(headers: Headers, body: bytes, dialect: Dialect, provider: str) 
     if not isinstance(choices, list):
         if said.get("object") == "error" or "detail" in said:
             raise error_of(said, 0, headers)
+        base = obj(said.get("base_resp"))  # MiniMax
+        if base.get("status_code"):
+            raise error_of({"message": base.get("status_msg"), "code": base["status_code"]}, 0, headers)
         raise unreadable("The vendor's answer has no choices.")
     return Answer(
         choices=[_choice(choice, number, provider) for number, choice in enumerate(choices)],

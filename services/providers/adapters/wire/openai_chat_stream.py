@@ -125,8 +125,11 @@ class ChatStream:
 
     def _take(self, said: dict[str, Any], event_name: str, deltas: list[ChoiceDelta]) -> None:
         usage = said.get("usage")
-        if not usage and "x_groq" in said:
-            usage = obj(said["x_groq"]).get("usage")
+        if "x_groq" in said:
+            groq = obj(said["x_groq"])
+            usage = usage or groq.get("usage")
+            if groq.get("error"):
+                said = {"error": groq["error"]}
         if usage:
             self._usage = obj(usage)
         if said.get("error") or event_name == "error" or said.get("object") == "error":
@@ -174,8 +177,11 @@ class ChatStream:
         usage = choice.get("usage")
         if isinstance(usage, dict) and not self._usage:  # Moonshot
             self._usage = usage
+        if choice.get("error"):  # OpenRouter, when its upstream broke
+            self._fail(error_of({"error": choice["error"]}, 0, self._headers))
+            return
         raw = text(choice.get("finish_reason"))
-        if raw and not state.finished:  # some repeat it beside the usage
+        if raw and raw != "null" and not state.finished:  # some repeat it beside the usage
             state.finished = True
             deltas.append(_finish(index, raw, state))
 

@@ -40,11 +40,9 @@ def _error(
     raw = text(metadata.get("raw"))
     if raw:
         message = f"{message}: {raw}" if message else raw
-    own_status = error.get("status_code")
-    if not isinstance(own_status, int):
-        own_status = error.get("code")
-    if not status and isinstance(own_status, int) and 300 <= own_status < 600:
-        status = own_status
+    told = (error.get("status_code"), error.get("code"), around.get("status_code"))
+    if not status:
+        status = next((own for own in told if isinstance(own, int) and 300 <= own < 600), 0)
     return vendor_error(
         status,
         headers,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from services.providers.adapters.wire.body import decode
+from services.providers.adapters.wire.body import BYTE_ORDER_MARK, decode
 
 LINE_BYTES_MAX: Final = 8 << 20
 """The longest line that is kept. Inline images come in single lines of a few megabytes; ten would be abuse."""
@@ -11,12 +11,12 @@ LINE_BYTES_MAX: Final = 8 << 20
 
 @dataclass(slots=True)
 class LineTooLong(Exception):
-    """A line above LINE_BYTES_MAX."""
+    """A line, or the lines of one event, above LINE_BYTES_MAX."""
 
     seen_bytes: int
 
     def __str__(self) -> str:
-        return f"a line of the stream is longer than {LINE_BYTES_MAX} bytes"
+        return f"a line or an event of the stream is longer than {LINE_BYTES_MAX} bytes"
 
 
 class LineDecoder:
@@ -94,18 +94,19 @@ def _is_whole(data: bytes) -> bool:
 
 
 class SseDecoder:
-    """Events from bytes. Comments, ids and retry hints are passed over."""
+    """Events from bytes. Comments, ids, retry hints, byte order marks and events without data are passed over."""
 
-    __slots__ = ("_data", "_lines", "_name")
+    __slots__ = ("_data", "_data_bytes", "_lines", "_name")
 
     def __init__(self) -> None:
         self._lines = LineDecoder()
         self._name = ""
         self._data: list[bytes] = []
+        self._data_bytes = 0
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes. Raises LineTooLong."""
-        if data.startswith(b"data: ") and data.count(b"\n") == 2 and self._lines.idle and not self._data:
+        if data.startswith(b"data: {") and data.count(b"\n") == 2 and self._lines.idle and not self._data:
             # Perhaps one whole event in one read, as vendors send their tokens.
             returns = data.count(b"\r")
             if (not returns and data.endswith(b"\n\n")) or (returns == 2 and data.endswith(b"\r\n\r\n")):
@@ -127,14 +128,21 @@ class SseDecoder:
             if not line:
                 if self._data:
                     data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                    events.append(Event(self._name, data))
+                    if data.strip():
+                        events.append(Event(self._name, data))
                     self._data = []
+                    self._data_bytes = 0
                 self._name = ""
             elif line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._data_bytes += len(line)
+                if self._data_bytes > LINE_BYTES_MAX:
+                    raise LineTooLong(self._data_bytes)
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
             elif line.startswith(b"error:"):  # a field of its own with older llama.cpp servers
                 self._name = "error"
                 self._data.append(line[6:].lstrip())
+            elif line.startswith(BYTE_ORDER_MARK):
+                events += self._events([line[len(BYTE_ORDER_MARK) :]])
         return events

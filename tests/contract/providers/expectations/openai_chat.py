@@ -15,6 +15,7 @@ FINISHES = {
     "function_call": "TOOL_CALLS",
     "content_filter": "CONTENT_FILTER",
     "error": "ERROR",
+    "abort": "ERROR",
     "insufficient_system_resource": "ERROR",
     "sensitive": "CONTENT_FILTER",
     "network_error": "ERROR",

@@ -1,0 +1,172 @@
+"""What proxies, copies and servers on the way add to streams and answers, and what must not matter."""
+
+import json
+from typing import Any
+
+import pytest
+
+from services.providers.adapters.registry import format_of
+from services.providers.adapters.wire import sse
+from services.providers.adapters.wire.body import decode
+from services.providers.adapters.wire.sse import LineTooLong, SseDecoder
+from services.providers.domain.failure import AttemptError, Reason
+from services.providers.ports import StreamParser
+
+MARK = b"\xef\xbb\xbf"
+CHAT: list[dict[str, Any]] = [
+    {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "null"}]},
+    {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+]
+CLAUDE: list[dict[str, Any]] = [
+    {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1, "output_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+]
+GEMINI: list[dict[str, Any]] = [
+    {"candidates": [{"index": 0, "content": {"parts": [{"text": "Hi"}]}}]},
+    {"candidates": [{"index": 0, "finishReason": "STOP"}]},
+]
+RESPONSES: list[dict[str, Any]] = [
+    {"type": "response.created", "response": {"id": "r", "status": "in_progress"}},
+    {"type": "response.output_text.delta", "output_index": 0, "delta": "Hi"},
+    {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": []}},
+]
+COHERE: list[dict[str, Any]] = [
+    {"type": "message-start", "id": "c"},
+    {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "Hi"}}}},
+    {"type": "message-end", "delta": {"finish_reason": "COMPLETE"}},
+]
+STREAMS: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
+    "chat completions": ("openai", "openai_chat", CHAT),
+    "Claude": ("anthropic", "anthropic_messages", CLAUDE),
+    "Gemini": ("gemini", "gemini", GEMINI),
+    "Responses": ("openai", "openai_responses", RESPONSES),
+    "Cohere": ("cohere", "cohere_chat", COHERE),
+}
+
+
+def parser_of(name: str) -> StreamParser:
+    provider, wire_format, _ = STREAMS[name]
+    speaks = format_of(provider, wire_format)
+    assert speaks is not None
+    return speaks.stream_parser({})
+
+
+def events(name: str) -> list[bytes]:
+    return [json.dumps(event).encode() for event in STREAMS[name][2]]
+
+
+DRESSED = {
+    "with a byte order mark": lambda pieces: MARK + b"".join(b"data: " + piece + b"\n\n" for piece in pieces),
+    "with a [DONE] of a proxy": lambda pieces: (
+        b"".join(b"data: " + piece + b"\n\n" for piece in pieces) + b"data: [DONE]\n\n"
+    ),
+    "with events that have no data": lambda pieces: b"data: \n\n".join(
+        b"data:" + piece + b"\n\n" for piece in pieces
+    ),
+    "with heartbeats": lambda pieces: b": ping\n\nevent: ping\n\n".join(
+        b"data: " + piece + b"\r\n\r\n" for piece in pieces
+    ),
+    "with ids and retries": lambda pieces: b"".join(
+        b"id: 7\nretry: 100\ndata: " + piece + b"\n\n" for piece in pieces
+    ),
+    "with carriage returns alone": lambda pieces: b"".join(b"data: " + piece + b"\r\r" for piece in pieces),
+    "with padding": lambda pieces: b"".join(b"data:   " + piece + b"  \n\n" for piece in pieces),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("dress", DRESSED)
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_a_stream_says_the_same_however_it_is_dressed(name: str, dress: str, size: int) -> None:
+    body, parser = DRESSED[dress](events(name)), parser_of(name)
+    deltas = []
+    for start in range(0, len(body), size):
+        deltas += parser.feed(body[start : start + size])
+    parser.close()
+    assert "".join(delta.text for delta in deltas) == "Hi"
+    assert [bool(delta.finish_reason) for delta in deltas] == [False, True]
+
+
+def test_an_answer_may_begin_with_a_byte_order_mark() -> None:
+    assert decode(MARK + b'{"a": 1}') == {"a": 1}
+
+
+def test_an_event_of_endless_lines_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "LINE_BYTES_MAX", 1 << 10)
+    decoder = SseDecoder()
+    with pytest.raises(LineTooLong):
+        for _ in range(200):
+            decoder.feed(b"data: {\n")
+
+
+BROKEN: dict[str, tuple[dict[str, Any], Reason.ValueType]] = {
+    "Groq, beside the choices": (
+        {"choices": [], "x_groq": {"id": "r", "error": "Failed to call a function."}},
+        Reason.ERROR_REASON_VENDOR_ERROR,
+    ),
+    "OpenRouter, within a choice": (
+        {
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": {"content": ""},
+                    "finish_reason": "error",
+                    "error": {"code": 429, "message": "Rate limited upstream"},
+                }
+            ]
+        },
+        Reason.ERROR_REASON_VENDOR_RATE_LIMITED,
+    ),
+    "Cerebras, its status beside it": (
+        {"error": {"message": "too busy", "type": "too_many_requests_error"}, "status_code": 429},
+        Reason.ERROR_REASON_VENDOR_RATE_LIMITED,
+    ),
+    "a purse that is empty by now": (
+        {"error": {"message": "Insufficient balance", "type": "unknown_error"}},
+        Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_errors_inside_streams_of_chat_completions(name: str) -> None:
+    event, reason = BROKEN[name]
+    parser = parser_of("chat completions")
+    parser.feed(b"data: " + events("chat completions")[0] + b"\n\n")
+    parser.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+    assert parser.complete
+    with pytest.raises(AttemptError) as caught:
+        parser.close()
+    assert caught.value.failure.reason == reason
+
+
+def test_an_answer_that_is_an_error_by_its_base_alone() -> None:
+    speaks = format_of("minimax", "openai_chat")
+    assert speaks is not None
+    body = {
+        "id": "x",
+        "choices": None,
+        "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"},
+    }
+    with pytest.raises(AttemptError) as caught:
+        speaks.parse_response({}, json.dumps(body).encode())
+    assert caught.value.failure.reason == Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED
+
+
+def test_an_answer_of_claude_may_have_no_content_at_all() -> None:
+    speaks = format_of("anthropic", "anthropic_messages")
+    assert speaks is not None
+    body = {
+        "type": "message",
+        "content": None,
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 3, "output_tokens": 0},
+    }
+    answer = speaks.parse_response({}, json.dumps(body).encode())
+    assert not answer.choices[0].message.parts
+    assert answer.usage is not None
+    assert answer.usage.input_tokens == 3
