@@ -25,6 +25,13 @@ JOIN ledger_entries AS settled
 -- Lets the entries of tree $1 up to $2 leave; entries $3 and $4 - 1 after it say the totals.
 INSERT INTO ledger_archives (tree_no, until_sequence, checkpoint_sequence, checkpoint_entries) VALUES ($1, $2, $3, $4);
 
+-- name: forget_attempts
+-- Of attempts whose beginning leaves tree $1 with entry $2, what is after it is no attempt's any more.
+UPDATE ledger_entries SET role = NULL
+FROM unnest($3::text[], $4::integer[]) AS left_open (request_id, attempt)
+WHERE tree_no = $1 AND sequence > $2 AND role IS NOT NULL
+  AND ledger_entries.request_id = left_open.request_id AND ledger_entries.attempt = left_open.attempt;
+
 -- name: first_entry
 -- The oldest entry of tree $1 that is still here.
 SELECT min(sequence) FROM ledger_entries WHERE tree_no = $1;

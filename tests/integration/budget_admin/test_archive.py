@@ -155,11 +155,22 @@ async def test_nothing_leaves_that_may_be_needed(postgres_dsn: str, tmp_path: Pa
         api = await budgets.operator()
         with pytest.raises(RemoteError, match="stay for 30 days"):
             await api.TrimLedger(trim(tenant, await export(api, tenant, tmp_path / "young")))
+    async with serving_budget(postgres_dsn) as budgets:
+        # An attempt of which only the end is left is forgotten as a whole: a new one of its name begins and ends.
+        api, router = await budgets.operator(), await budgets.router()
+        with pytest.raises(RemoteError) as refused:
+            await router.Commit(commit(key, CENT))
+        assert refused.value.reason == "HOLD_NOT_FOUND"
+        await router.Hold(hold(tenant, CENT, key))
+        assert (await router.Commit(commit(key, CENT))).receipt.charged.nanos == CENT
+        await spend(budgets, tenant, 1)
+        assert (await verified(api, tenant)).intact
     async with connected(postgres_dsn) as connection:
         for careless in (
             "DELETE FROM ledger_entries",
             f"DELETE FROM ledger_entries WHERE sequence = {chain.sequence + 1}",
             "UPDATE ledger_entries SET hash = ''",
+            "UPDATE ledger_entries SET role = NULL",
             "TRUNCATE ledger_entries",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):

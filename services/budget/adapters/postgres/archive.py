@@ -120,19 +120,18 @@ async def write_checkpoint(connection: Connection, organisation_id: str, balance
         before = await connection.fetchrow(statements()["newest_archive"], tree_no)
         if before is not None and before["until_sequence"] >= balance.sequence:
             raise PreconditionFailed(f"Entries up to {before['until_sequence']} have left already.")
-        settled = await connection.fetchval(
-            statements()["settled_after"],
-            tree_no,
-            balance.sequence,
+        begun = (
             [request_id for request_id, _ in balance.open],
             [attempt for _, attempt in balance.open],
         )
+        settled = await connection.fetchval(statements()["settled_after"], tree_no, balance.sequence, *begun)
         if settled != len(balance.open):
             raise PreconditionFailed(
                 f"{len(balance.open) - settled} holds made until entry {balance.sequence} are still open."
             )
         first = await change.checkpoint(parts)
         await connection.execute(statements()["insert_archive"], tree_no, balance.sequence, first, len(parts))
+        await connection.execute(statements()["forget_attempts"], tree_no, balance.sequence, *begun)
     return first
 
 
