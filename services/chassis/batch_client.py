@@ -60,6 +60,7 @@ class Exchange(Generic[AnyOperation, AnyResult]):
         "ended",
         "name",
         "operation_id",
+        "received",
         "sent",
     )
 
@@ -72,6 +73,8 @@ class Exchange(Generic[AnyOperation, AnyResult]):
         self.operation_id = operation_id
         self.name = name
         self.sent = False
+        self.received = 0
+        """Results that have come, each that was joined to another counted."""
         self.answered = False
         """The last result has come."""
         self.ended = False
@@ -97,7 +100,10 @@ class Exchange(Generic[AnyOperation, AnyResult]):
 
     def deliver(self, result: AnyResult, *, last: bool) -> None:
         """A result has come."""
-        self._results.append(result)
+        self.received += 1
+        results = self._results
+        if not results or not self._client.join(results[-1], result):
+            results.append(result)
         self.answered = self.ended = last
         self._wake()
 
@@ -165,12 +171,14 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
         unpack: Callable[[Any], Iterable[AnyResult]],
         is_last: Callable[[AnyResult], bool] = lambda result: True,
         cancel: Callable[[], AnyOperation] | None = None,
+        join: Callable[[AnyResult, AnyResult], bool] = lambda before, after: False,
         window: int = WINDOW,
     ) -> None:
         """`pack` makes a request of operations, `unpack` takes a response apart.
 
         `is_last` tells the last result of an operation that has several. `cancel` makes the operation that tells the
         other side to stop one which the caller has left; without it the other side finishes and nobody listens.
+        `join` adds a result to the one before it, which nobody has taken yet; False: it stays one of its own.
         """
         self._remote = remote
         self._method = method
@@ -178,6 +186,7 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
         self._unpack = unpack
         self._is_last = is_last
         self._cancel = cancel
+        self.join = join
         self._ids = itertools.count(1)
         self._exchanges: dict[int, Exchange[AnyOperation, AnyResult]] = {}
         self._outbox: Outbox[tuple[Exchange[AnyOperation, AnyResult], AnyOperation]] = Outbox(

@@ -181,6 +181,11 @@ class Conversation(Protocol):
         """True once the attempt may have reached the providers service."""
         ...
 
+    @property
+    def received(self) -> int:
+        """Events that have come; pieces of text that came together are told as one, and counted as they came."""
+        ...
+
     def cancel(self, reason: str) -> None:
         """Asks to stop; the last event still comes and says what it cost."""
         ...

@@ -12,6 +12,7 @@ from services.chassis.call import detached
 from services.chassis.channel import Remote
 from services.router.convert_budget import fill_pb_duration, fill_pb_key, fill_pb_principal
 from services.router.ports import Conversation, Dispatch
+from turnpike.common.v1 import content_pb2
 from turnpike.providers.v1 import providers_pb2 as pb
 from turnpike.providers.v1.providers_pb2_grpc import ProviderServiceStub
 
@@ -36,6 +37,10 @@ class RemoteConversation:
     @property
     def sent(self) -> bool:
         return self._exchange.sent
+
+    @property
+    def received(self) -> int:
+        return self._exchange.received
 
     def cancel(self, reason: str) -> None:
         self._exchange.send(pb.DispatchOperation(cancel=pb.CancelAttempt(reason=reason)))
@@ -77,9 +82,28 @@ async def open_models(providers: Remote) -> AsyncIterator[tuple[RemoteModels, Cl
         unpack=events,
         is_last=lambda event: event.WhichOneof("event") in ("finished", "failed"),
         cancel=lambda: pb.DispatchOperation(cancel=pb.CancelAttempt(reason="the router left")),
+        join=join_deltas,
     )
     async with client:
         yield RemoteModels(client), client
+
+
+def join_deltas(before: pb.DispatchEvent, after: pb.DispatchEvent) -> bool:
+    """Adds a piece of text to the one before it, which nobody has taken yet: what comes together is told together.
+
+    A message to the caller costs many times what joining costs. False: they are not plain text of one choice.
+    """
+    if before.WhichOneof("event") != "delta" or after.WhichOneof("event") != "delta":
+        return False
+    first, second = before.delta, after.delta
+    if first.index != second.index or not (_is_plain_text(first) and _is_plain_text(second)):
+        return False
+    first.text += second.text
+    return True
+
+
+def _is_plain_text(delta: content_pb2.ChoiceDelta) -> bool:
+    return delta.WhichOneof("delta") == "text" and not delta.finish_reason and not delta.logprobs
 
 
 def _fill_attempt(attempt: pb.Attempt, dispatch: Dispatch) -> None:

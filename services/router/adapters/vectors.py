@@ -35,6 +35,11 @@ class VectorCall:
             return True
         return not isinstance(call.exception(), ServiceUnavailable)
 
+    @property
+    def received(self) -> int:
+        """There is one event."""
+        return int(self._ended)
+
     def cancel(self, reason: str) -> None:
         """Gives the call up; the providers service gives up the vendor's."""
         self._call.cancel(reason)

@@ -51,7 +51,8 @@ class Attempt:
     """An attempt whose hold is granted. It ends by `leave` or `abandon`, and is then settled by its `settlement`."""
 
     __slots__ = (
-        "_conversation", "_listening", "_output_bound", "_tools", "deltas", "grant", "key", "record", "span", "step",
+        "_conversation", "_credited", "_listening", "_output_bound", "_tools",
+        "deltas", "grant", "key", "record", "span", "step",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,7 @@ class Attempt:
         self.record = record
         self.span = span
         self.deltas = 0
+        self._credited = 0
         self._conversation: Conversation | None = None
         self._listening = False
 
@@ -109,8 +111,10 @@ class Attempt:
         if self.deltas == 1:
             self.record.ttft_s = self._tools.clock.monotonic_s() - self.record.begun_s
             self.span.set(names.GEN_AI_TIME_TO_FIRST_CHUNK, self.record.ttft_s)
-        elif self.deltas % CREDIT_EVERY == 0 and self._conversation is not None:
-            self._conversation.grant_credit(CREDIT_EVERY)
+        conversation = self._conversation
+        if conversation is not None and conversation.received >= self._credited + CREDIT_EVERY:
+            conversation.grant_credit(conversation.received - self._credited)
+            self._credited = conversation.received
 
     def leave(self) -> None:
         """The last event has come, or none will."""

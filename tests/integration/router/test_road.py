@@ -9,10 +9,12 @@ import pytest
 
 from services.chassis.channel import connect
 from services.chassis.status import RemoteError
+from services.router.use_cases.attempt import CREDIT_EVERY
 from tests.support.budget_admin import request_id as new_id
 from tests.support.conditions import until
 from tests.support.governing import put_policy
-from tests.support.raw_vendor import RawVendor, raw_vendor
+from tests.support.providers import USAGE, chat_chunk
+from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, Vendor, make_budget, request, road
 from tests.support.vendors import Waiting, cut, failing, speak, stall
 from turnpike.budget.v1 import budget_admin_pb2, entities_pb2, ledger_pb2
@@ -85,13 +87,31 @@ async def test_an_answer_that_ends_at_its_cap_is_booked_as_cut(on: Road) -> None
 
 async def test_a_stream_comes_in_pieces_and_ends_with_the_outcome(on: Road) -> None:
     events = await on.stream()
-    assert [event.WhichOneof("event") for event in events] == ["started", *["delta"] * 3, "finished"]
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["started", *["delta"] * (len(kinds) - 2), "finished"]
     assert "".join(event.delta.text for event in events) == "hello you"
     assert events[0].started.model == "local/cheap"
     finished = events[-1].finished
     assert finished.usage.output_tokens == 2
     assert finished.time_to_first_token.ToNanoseconds() > 0
     assert finished.cost.nanos > 0
+
+
+async def test_what_comes_together_is_told_together_and_all_of_it(on: Road, vendor: RawVendor) -> None:
+    words = [f"{number} " for number in range(5 * CREDIT_EVERY)]
+
+    async def burst(request: Request, connection: Connection) -> None:
+        await connection.begin_stream()
+        await connection.chunk(b"".join(chat_chunk(content=word) for word in words))
+        await connection.chunk(
+            chat_chunk(finish_reason="stop") + chat_chunk(usage=USAGE) + b"data: [DONE]\n\n"
+        )
+        await connection.end_stream()
+
+    vendor.script = burst
+    events = await on.stream()
+    assert "".join(event.delta.text for event in events) == "".join(words)
+    assert len(events) < len(words)
 
 
 async def test_a_named_model_is_the_only_candidate(on: Road, other: RawVendor) -> None:
