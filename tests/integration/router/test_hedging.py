@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from services.kernel.errors import TurnpikeError
+from services.router.domain.breaker import FAILURES_TO_OPEN
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, Vendor, road
 from tests.support.vendors import failing, speak
@@ -22,6 +24,12 @@ class Silent:
     async def __call__(self, request: Request, connection: Connection) -> None:
         await connection.until_closed()
         self.gone.set()
+
+
+async def late(request: Request, connection: Connection) -> None:
+    """Answers when a hedge would have been made, and before whoever rests is back."""
+    await asyncio.sleep(0.5)
+    await speak(request, connection)
 
 
 @pytest.fixture
@@ -62,6 +70,20 @@ async def test_if_the_first_fails_the_race_goes_on_without_it(on: Road, vendor: 
     response = await on.generate(routing=HEDGED)
     assert response.outcome.model == "local/second"
     assert await on.settled(2) == ["HOLD 1", "RELEASE 1", "HOLD 2", "COMMIT 2"]
+
+
+async def test_nobody_who_rests_is_raced(postgres_dsn: str, tmp_path: Path, vendor: RawVendor) -> None:
+    async with raw_vendor(failing(500)) as broken:
+        models = {"first": Vendor(vendor.base_url, quality=0.9), "second": Vendor(broken.base_url)}
+        async with road(postgres_dsn, tmp_path, models) as on:
+            while len(broken.requests) < FAILURES_TO_OPEN:
+                with pytest.raises(TurnpikeError):
+                    await on.generate(model="local/second", timeout_s=1.0)
+            made = len(broken.requests)
+            vendor.script = late
+            answer = await on.generate(routing=HEDGED)
+            assert [attempt.purpose for attempt in answer.outcome.attempts] == ["first"]
+            assert len(broken.requests) == made
 
 
 async def test_leaving_cancels_both(on: Road, vendor: RawVendor) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from services.kernel.errors import TurnpikeError
+from services.router.domain.breaker import FAILURES_TO_OPEN
 from tests.support.budget_admin import request_id as new_id
 from tests.support.conditions import until
 from tests.support.governing import admin, decision_of, put_grant, put_policy
@@ -116,6 +118,20 @@ async def test_a_shadow_that_fails_is_nobodys_failure(on: Road, shadow: RawVendo
     decision = (await decision_of(on, response.outcome.decision_id)).decision
     assert decision.failure == error_pb2.ERROR_REASON_UNSPECIFIED
     assert len(shadow.requests) == 1  # never again
+
+
+async def test_a_shadow_that_rests_is_left_alone(on: Road, shadow: RawVendor) -> None:
+    shadow.script = failing(500)
+    while len(shadow.requests) < FAILURES_TO_OPEN:
+        with pytest.raises(TurnpikeError):
+            await on.generate(model="local/shadow", timeout_s=1.0)
+    made = len(shadow.requests)
+    await mirroring(on)
+    response = await on.generate()
+    assert await on.settled(made + 1)
+    decision = (await decision_of(on, response.outcome.decision_id)).decision
+    assert [attempt.purpose for attempt in decision.attempts] == ["first"]
+    assert len(shadow.requests) == made
 
 
 async def test_without_room_in_its_own_budget_nothing_is_mirrored(on: Road, shadow: RawVendor) -> None:
