@@ -13,7 +13,7 @@
 from dataclasses import dataclass
 
 from services.providers.domain.failure import ChargeRule, Failure, Reason
-from services.providers.domain.usage import is_known, larger
+from services.providers.domain.usage import completed, is_known, larger
 from turnpike.common.v1 import usage_pb2
 
 
@@ -54,6 +54,7 @@ def settle(failure: Failure, progress: Progress, counted: usage_pb2.Usage) -> Fa
         failure.vendor_cost_nanos = None
     elif is_known(failure.usage):
         failure.charge = ChargeRule.CHARGE_RULE_USAGE
+        failure.usage = completed(failure.usage, counted)
     elif not cut:
         begun = progress.output_counted
         failure.charge = ChargeRule.CHARGE_RULE_USAGE if begun else ChargeRule.CHARGE_RULE_NOTHING

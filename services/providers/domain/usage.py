@@ -69,6 +69,27 @@ def is_known(usage: Usage | None) -> bool:
     return usage is not None and (usage.HasField("input_tokens") or usage.HasField("output_tokens"))
 
 
+def is_complete(usage: Usage | None) -> bool:
+    """True if it says all that a charge needs."""
+    return usage is not None and usage.HasField("input_tokens") and usage.HasField("output_tokens")
+
+
+def completed(vendor: Usage | None, counted: Usage) -> Usage:
+    """The vendor's figures, with our own count where it told no input or no output; estimated if any of it is ours.
+
+    Ollama leaves out a prompt that it had in its cache.
+    """
+    if vendor is None:
+        return counted
+    made = Usage()
+    made.CopyFrom(vendor)
+    if not made.HasField("input_tokens") and counted.HasField("input_tokens"):
+        made.input_tokens, made.source = counted.input_tokens, UsageSource.USAGE_SOURCE_ESTIMATED
+    if not made.HasField("output_tokens") and counted.HasField("output_tokens"):
+        made.output_tokens, made.source = counted.output_tokens, UsageSource.USAGE_SOURCE_ESTIMATED
+    return made
+
+
 def larger(vendor: Usage | None, counted: Usage) -> Usage:
     """For cut streams: field by field the larger of the vendor's last figure and our own count, marked estimated.
 

@@ -24,7 +24,7 @@ from services.providers.domain.failure import (
     unsupported,
 )
 from services.providers.domain.rate_limits import rate_limits
-from services.providers.domain.usage import UsageSource, is_known
+from services.providers.domain.usage import UsageSource, completed, is_complete
 from services.providers.ports import (
     Answer,
     Call,
@@ -325,11 +325,11 @@ class AttemptRun:
         assert self._spec is not None
         ended = self._loop.time()
         usage = answer.usage
-        if not is_known(usage):
-            # Some local servers tell none. The answer is here in whole, so it is counted.
+        if not is_complete(usage):
+            # Some servers tell none, or half of it. The answer is here in whole, so it is counted.
             for choice in answer.choices:
                 self.produced.take(as_deltas(choice))
-            usage = self._counted(Progress(True, True, True, False))
+            usage = completed(usage, self._counted(Progress(True, True, True, False)))
         finished = providers_pb2.AttemptFinished(
             choices=answer.choices,
             usage=usage,

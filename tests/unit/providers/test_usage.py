@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from services.providers.domain.charge import Progress, settle
 from services.providers.domain.failure import ChargeRule, Failure, Reason
-from services.providers.domain.usage import Usage, UsageSource, by_total, count, inclusive, larger
+from services.providers.domain.usage import Usage, UsageSource, by_total, completed, count, inclusive, larger
 
 counts = st.none() | st.integers(0, 10**6)
 
@@ -69,6 +69,18 @@ def test_of_a_cut_stream_the_larger_counts() -> None:
     assert (merged.input_tokens, merged.output_tokens) == (100, 40)
     assert merged.source == UsageSource.USAGE_SOURCE_ESTIMATED
     assert larger(inclusive(input_tokens=1, output_tokens=50), Usage(output_tokens=40)).output_tokens == 50
+
+
+def test_what_a_vendor_did_not_tell_is_counted() -> None:
+    counted = Usage(input_tokens=90, output_tokens=40)
+    without_input = completed(inclusive(input_tokens=None, output_tokens=7), counted)
+    assert (without_input.input_tokens, without_input.output_tokens) == (90, 7)
+    assert without_input.source == UsageSource.USAGE_SOURCE_ESTIMATED
+    assert completed(inclusive(input_tokens=5, output_tokens=None), counted).output_tokens == 40
+    whole = inclusive(input_tokens=1, output_tokens=2)
+    assert completed(whole, counted) == whole
+    assert completed(None, counted) == counted
+    assert not completed(inclusive(input_tokens=5, output_tokens=None), Usage()).HasField("output_tokens")
 
 
 COUNTED = Usage(input_tokens=10, output_tokens=5)

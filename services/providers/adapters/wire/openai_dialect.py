@@ -100,7 +100,11 @@ def chat_usage(raw: object, dialect: Dialect) -> usage_pb2.Usage | None:
     cached = cache_write = audio = image = reasoning = output_audio = None
     if isinstance(prompt_details, dict):
         cached = count(prompt_details.get("cached_tokens"))
-        cache_write = count(prompt_details.get("cache_write_tokens"))
+        cache_write = count(
+            prompt_details.get(
+                "cache_write_tokens", prompt_details.get("cache_creation_input_tokens")
+            )  # Qwen
+        )
         audio = count(prompt_details.get("audio_tokens"))
         image = count(prompt_details.get("image_tokens"))
     if isinstance(output_details, dict):
@@ -121,7 +125,11 @@ def chat_usage(raw: object, dialect: Dialect) -> usage_pb2.Usage | None:
     if cached is None:
         cached = count(raw.get("prompt_cache_hit_tokens"))  # DeepSeek
     if cached is None:
-        cached = count(raw.get("cached_tokens"))  # Together
+        cached = count(
+            raw.get("cached_tokens", raw.get("cache_read_input_tokens"))
+        )  # Together; Claude by gateways
+    if cache_write is None:
+        cache_write = count(raw.get("cache_creation_input_tokens"))
     return inclusive(
         input_tokens=input_tokens,
         output_tokens=output_tokens,

@@ -135,8 +135,10 @@ def _usage(raw: dict[str, Any] | None, provider: str) -> dict[str, int] | None:
     total: Any = raw.get("total_tokens")
     reasoning = outputs.get("reasoning_tokens", raw.get("reasoning_tokens"))
     cached = inputs.get("cached_tokens")
-    for name in ("prompt_cache_hit_tokens", "cached_tokens"):
+    for name in ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"):
         cached = raw.get(name) if cached is None else cached
+    written = inputs.get("cache_write_tokens", inputs.get("cache_creation_input_tokens"))
+    written = raw.get("cache_creation_input_tokens") if written is None else written
     if provider == "xai" and completion is not None:
         completion += reasoning or 0  # told apart
     elif provider == "mistral" and inputs.get("audio_tokens") and total:
@@ -153,7 +155,7 @@ def _usage(raw: dict[str, Any] | None, provider: str) -> dict[str, int] | None:
             "input": prompt,
             "output": completion,
             "cache_read": cached,
-            "cache_write": inputs.get("cache_write_tokens"),
+            "cache_write": written,
             "reasoning": reasoning,
             "input_audio": inputs.get("audio_tokens"),
             "output_audio": outputs.get("audio_tokens"),

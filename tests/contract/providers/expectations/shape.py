@@ -94,8 +94,11 @@ def is_stream(recording: dict[str, Any]) -> bool:
 
 
 def clamped(usage: dict[str, int | None]) -> dict[str, int] | None:
-    """A usage without what was not told; no part is larger than its whole."""
-    if usage.get("input") is None and usage.get("output") is None:
+    """A usage without what was not told; no part is larger than its whole.
+
+    None without an input or an output: our own count stands in, and the figures are not the vendor's alone.
+    """
+    if usage.get("input") is None or usage.get("output") is None:
         return None
     known = {
         name: value for name, value in usage.items() if isinstance(value, int) and not isinstance(value, bool)

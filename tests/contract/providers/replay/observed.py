@@ -111,6 +111,8 @@ class Observed(Expected):
     def take_usage(self, usage: usage_pb2.Usage | None) -> None:
         if usage is None or usage.source != usage_pb2.UsageSource.USAGE_SOURCE_VENDOR:
             return
+        if not (usage.HasField("input_tokens") and usage.HasField("output_tokens")):
+            return  # completed by our own count in an attempt
         told = {
             name: int(getattr(usage, field))
             for name, field in USAGE_FIELDS.items()

@@ -132,6 +132,21 @@ def test_usage_within_a_choice_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    "told",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 30, "cache_creation_input_tokens": 40}},  # Qwen
+        {"cache_read_input_tokens": 30, "cache_creation_input_tokens": 40},  # Claude by gateways
+        {"prompt_tokens_details": {"cached_tokens": 30, "cache_write_tokens": 40}},
+    ],
+)
+def test_cached_tokens_by_any_of_their_names(told: dict[str, Any]) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, **told}
+    found = read("dashscope", "openai_chat", {**message({"content": "x"}), "usage": usage}).usage
+    assert found is not None
+    assert (found.input_tokens, found.cache_read_tokens, found.cache_write_tokens) == (100, 30, 40)
+
+
+@pytest.mark.parametrize(
     ("raw", "reason"),
     [("sensitive", "CONTENT_FILTER"), ("network_error", "ERROR"), ("eos", "STOP"), ("tomorrow", "OTHER")],
 )
