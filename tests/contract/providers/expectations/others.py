@@ -1,5 +1,7 @@
 """Anthropic, Gemini, Cohere, Ollama."""
 
+import re
+from itertools import pairwise
 from typing import Any
 
 from tests.contract.providers.expectations import errors
@@ -157,7 +159,10 @@ def gemini(recording: dict[str, Any]) -> Expected:
             for part in (candidate.get("content") or {}).get("parts") or []:
                 if part.get("functionCall"):
                     call = part["functionCall"]
-                    calls.setdefault(index, []).append((call["name"], call.get("args") or {}))
+                    if call.get("name"):
+                        calls.setdefault(index, []).append((call["name"], call.get("args") or {}))
+                    for piece in call.get("partialArgs") or []:
+                        _place(calls[index][-1][1], piece)
                 elif part.get("thought"):
                     result.add(result.reasoning, index, part.get("text"))
                 else:
@@ -175,6 +180,25 @@ def gemini(recording: dict[str, Any]) -> Expected:
         result.error = "truncated"
     result.usage = _gemini_usage(usage)
     return result
+
+
+def _place(given: Any, piece: dict[str, Any]) -> None:
+    """Puts one value of a call's arguments where its path says; texts at one place are pieces of one text."""
+    steps = [name or int(number) for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", piece["jsonPath"])]
+    for step, following in pairwise(steps):
+        if isinstance(given, list) and step == len(given):
+            given.append([] if isinstance(following, int) else {})
+        elif isinstance(given, dict):
+            given.setdefault(step, [] if isinstance(following, int) else {})
+        given = given[step]
+    last = steps[-1]
+    if isinstance(given, list) and last == len(given):
+        given.append("" if "stringValue" in piece else None)
+    if "stringValue" in piece:
+        before = given.get(last, "") if isinstance(given, dict) else given[last]
+        given[last] = before + piece["stringValue"]
+    else:
+        given[last] = piece.get("numberValue", piece.get("boolValue"))
 
 
 def _gemini_usage(raw: dict[str, Any]) -> dict[str, int] | None:
