@@ -35,6 +35,7 @@ from turnpike.budget.v1 import budget_pb2 as pb
 from turnpike.common.v1 import money_pb2, principal_pb2, usage_pb2
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9\-_.:]{1,128}")
+_is_request_id = REQUEST_ID.fullmatch
 TEXT_MAX = 64
 """Of a dimension's name and value, and of ids of endpoints."""
 REASON_MAX = 128
@@ -271,20 +272,20 @@ def from_pb_get(request: pb.GetHoldRequest, caller: Caller) -> tuple[str, GetAsk
 
 
 def _key(key: principal_pb2.AttemptKey, caller: Caller) -> tuple[str, str, int]:
-    organisation_id = key.organisation_id
-    if isinstance(caller, KeyCaller):
+    organisation_id, request_id, attempt = key.organisation_id, key.request_id, key.attempt
+    if type(caller) is KeyCaller:
         if organisation_id not in ("", caller.organisation_id):
             raise PermissionDenied("a key of that organisation")
         organisation_id = caller.organisation_id
     elif not organisation_id:
         raise InvalidRequest.of("key.organisation_id", "is required")
-    if not REQUEST_ID.fullmatch(key.request_id):
+    if not _is_request_id(request_id):
         raise InvalidRequest.of(
             "key.request_id", "is not 1 to 128 characters out of letters, digits and -_.:"
         )
-    if key.attempt < 1:
+    if attempt < 1:
         raise InvalidRequest.of("key.attempt", "is a number from 1")
-    return organisation_id, key.request_id, key.attempt
+    return organisation_id, request_id, attempt
 
 
 def _principal(
@@ -300,11 +301,12 @@ def _principal(
 
 
 def _amount(money: money_pb2.Money, field: str) -> int:
-    if money.currency_code not in ("", "USD"):
+    nanos, currency = money.nanos, money.currency_code
+    if currency and currency != "USD":
         raise InvalidRequest.of(field, "is not in USD")
-    if not 0 <= money.nanos <= AMOUNT_NANOS_MAX:
+    if not 0 <= nanos <= AMOUNT_NANOS_MAX:
         raise InvalidRequest.of(field, f"is not between 0 and {AMOUNT_NANOS_MAX} nanos")
-    return money.nanos
+    return nanos
 
 
 def _lease(lease: Duration, field: str) -> int:
@@ -325,6 +327,10 @@ def _dimensions(dimensions: Mapping[str, str], field: str) -> dict[str, str]:
     return dict(sorted(dimensions.items()))
 
 
+_USAGE_PLACES = {descriptor: descriptor.number - 1 for descriptor in usage_pb2.Usage.DESCRIPTOR.fields}
+"""They are numbered from 1 in the order of UsageCounts."""
+
+
 def _usage(usage: usage_pb2.Usage) -> UsageCounts:
     counts: list[int | None] = [None, None, None, None, None, None, None, None, None, None, 0]
     for descriptor, count in usage.ListFields():
@@ -332,16 +338,18 @@ def _usage(usage: usage_pb2.Usage) -> UsageCounts:
             raise InvalidRequest.of(
                 f"settlement.usage.{descriptor.name}", f"is not between 0 and {TOKENS_MAX}"
             )
-        if descriptor.number > len(counts):
+        place = _USAGE_PLACES[descriptor]
+        if place >= len(counts):
             counts += (None, None)
-        counts[descriptor.number - 1] = count  # they are numbered from 1 in the order of UsageCounts
+        counts[place] = count
     return tuple(counts)
 
 
-_DIGESTING = hashlib.blake2b(digest_size=12)
+_digesting = hashlib.blake2b(digest_size=12).copy
+"""Cheaper than to set one up."""
 
 
 def _digest(content: bytes) -> str:
-    digesting = _DIGESTING.copy()  # cheaper than to set one up
+    digesting = _digesting()
     digesting.update(content)
     return digesting.hexdigest()

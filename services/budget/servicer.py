@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
+from msgspec import Struct
 
 from services.budget import convert, convert_answers
 from services.budget.admin_ports import AdminStore
@@ -28,7 +29,7 @@ from services.budget.use_cases.replica import Replica
 from services.budget.use_cases.tailing import LedgerTail
 from services.chassis.app import Runtime
 from services.chassis.batch import DEFAULT_TIMEOUT_S
-from services.chassis.batch_server import BatchServer, Reply
+from services.chassis.batch_server import BatchServer, Replies
 from services.chassis.call import ANONYMOUS, Caller, current_call
 from services.kernel.clock import Clock
 from services.kernel.errors import TurnpikeError
@@ -144,7 +145,7 @@ class BudgetServicer(DirectoryRpcs):
             raise outcome
         return outcome
 
-    def _accept(self, operations: Sequence[pb.ApplyOperation], reply: Reply["_Result"]) -> None:
+    def _accept(self, operations: Sequence[pb.ApplyOperation], replies: Replies["_Result"]) -> None:
         """Hands a batch on, by organisation; every operation is replied to once its owner has decided."""
         caller, now = _caller(), time.monotonic()
         by_organisation: dict[str, _Share] = {}
@@ -152,11 +153,11 @@ class BudgetServicer(DirectoryRpcs):
             try:
                 organisation_id, ask = convert.from_pb_operation(operation, caller)
             except TurnpikeError as refusal:
-                reply(_Result(operation.operation_id, refusal))
+                replies([_Result(operation.operation_id, refusal)])
                 continue
             share = by_organisation.get(organisation_id)
             if share is None:
-                share = by_organisation[organisation_id] = _Share(organisation_id, reply)
+                share = by_organisation[organisation_id] = _Share(organisation_id, replies)
             timeout_s = DEFAULT_TIMEOUT_S
             if operation.HasField("timeout"):
                 timeout_s = operation.timeout.seconds + operation.timeout.nanos / 1e9
@@ -167,18 +168,13 @@ class BudgetServicer(DirectoryRpcs):
             self._replica.submit(organisation_id, Parcel(share.asks, share.deadlines, share.done))
 
 
-class _Result:
+class _Result(Struct, gc=False):
     """What came of one operation; made into a message only in its place in the response."""
 
-    __slots__ = ("extension", "operation_id", "organisation_id", "outcome")
-
-    def __init__(
-        self, operation_id: int, outcome: Outcome, organisation_id: str = "", *, extension: bool = False
-    ) -> None:
-        self.operation_id = operation_id
-        self.outcome = outcome
-        self.organisation_id = organisation_id
-        self.extension = extension
+    operation_id: int
+    outcome: Outcome
+    organisation_id: str = ""
+    extension: bool = False
 
 
 def _pack(results: Sequence[_Result]) -> pb.ApplyResponse:
@@ -198,19 +194,24 @@ def _reason_of(result: _Result) -> str | None:
 class _Share:
     """The operations of one organisation in a batch."""
 
-    __slots__ = ("asks", "deadlines", "operation_ids", "organisation_id", "reply")
+    __slots__ = ("asks", "deadlines", "operation_ids", "organisation_id", "replies")
 
-    def __init__(self, organisation_id: str, reply: Reply[_Result]) -> None:
+    def __init__(self, organisation_id: str, replies: Replies[_Result]) -> None:
         self.organisation_id = organisation_id
-        self.reply = reply
+        self.replies = replies
         self.asks: list[Ask] = []
         self.deadlines: list[float] = []
         self.operation_ids: list[int] = []
 
     def done(self, outcomes: Sequence[Outcome]) -> None:
-        """Replies to each."""
-        for operation_id, ask, outcome in zip(self.operation_ids, self.asks, outcomes, strict=True):
-            self.reply(_Result(operation_id, outcome, self.organisation_id, extension=type(ask) is ExtendAsk))
+        """Replies to all."""
+        organisation_id = self.organisation_id
+        self.replies(
+            [
+                _Result(operation_id, outcome, organisation_id, type(ask) is ExtendAsk)
+                for operation_id, ask, outcome in zip(self.operation_ids, self.asks, outcomes, strict=True)
+            ]
+        )
 
 
 def _caller() -> Caller:

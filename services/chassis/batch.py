@@ -8,7 +8,7 @@ once; under load it waits LINGER_S for company, and up to LINGER_MORE_S more the
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -62,6 +62,11 @@ class Outbox(Generic[Item]):
     def put(self, item: Item) -> None:
         """Adds an item to the next batch."""
         self._items.append(item)
+        self._filled.set()
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Adds items to the next batch."""
+        self._items.extend(items)
         self._filled.set()
 
     async def take(self) -> list[Item]:

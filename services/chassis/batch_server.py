@@ -11,8 +11,8 @@
 
 `handle(operation) -> result` runs for each operation in a task of its own, inside the pipeline's concerns (its own
 span, deadline and log line). An operation with several results or follow-ups is served by `converse(conversation)`.
-Where a task for each operation is too dear, `accept(operations, reply)` takes whole batches: it returns at once, and
-replies whenever a result is there, in any order. Its operations have spans, deadlines are then the service's business.
+Where a task for each operation is too dear, `accept(operations, replies)` takes whole batches: it returns at once, and
+replies whenever results are there, in any order. Its operations have spans; deadlines are the service's business then.
 
 Results are gathered as operations are. What is under way is bounded; beyond it the stream is not read, and flow control
 holds the asker back. A stream that drains is read no further, finishes what it has begun, and ends with OK.
@@ -36,6 +36,7 @@ from services.kernel.errors import Cancelled, TurnpikeError
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
 AnyResult = TypeVar("AnyResult", bound=HasOperationId)
 Reply = Callable[[AnyResult], None]
+Replies = Callable[[Sequence[AnyResult]], None]
 
 UNDER_WAY_MAX = 4096  # operations begun and not answered on one stream
 
@@ -84,7 +85,7 @@ class BatchServer(Generic[AnyOperation, AnyResult]):
         refused: Callable[[AnyOperation, TurnpikeError], AnyResult] | None = None,
         handle: Callable[[AnyOperation], Awaitable[AnyResult]] | None = None,
         converse: Callable[[Conversation[AnyOperation, AnyResult]], Awaitable[None]] | None = None,
-        accept: Callable[[Sequence[AnyOperation], Reply[AnyResult]], None] | None = None,
+        accept: Callable[[Sequence[AnyOperation], Replies[AnyResult]], None] | None = None,
         reason_of: Callable[[AnyResult], str | None] = lambda result: None,
         is_start: Callable[[AnyOperation], bool] = lambda operation: True,
         is_cancel: Callable[[AnyOperation], bool] = lambda operation: False,
@@ -256,23 +257,29 @@ class _Stream(Generic[AnyOperation, AnyResult]):
     def _ended(self, operation_id: int) -> None:
         del self._tasks[operation_id]
         self._conversations.pop(operation_id, None)
-        self._end_one()
+        self._end(1)
 
-    def _reply_and_end(self, result: AnyResult) -> None:
-        span = self._spans.pop(result.operation_id, None)
-        if span is not None:
-            reason = self._server.reason_of(result)
-            if reason is not None:
-                span.set(names.ERROR_REASON, reason)
-                span.set(names.ERROR_TYPE, reason)
-                span.error_description = reason
-            span.end()
+    def _reply_and_end(self, results: Sequence[AnyResult]) -> None:
+        if self._spans:
+            for result in results:
+                self._end_span(result)
         if not self._broken:
-            self._outbox.put(result)
-            self._end_one()
+            self._outbox.put_all(results)
+            self._end(len(results))
 
-    def _end_one(self) -> None:
-        self._under_way -= 1
+    def _end_span(self, result: AnyResult) -> None:
+        span = self._spans.pop(result.operation_id, None)
+        if span is None:
+            return
+        reason = self._server.reason_of(result)
+        if reason is not None:
+            span.set(names.ERROR_REASON, reason)
+            span.set(names.ERROR_TYPE, reason)
+            span.error_description = reason
+        span.end()
+
+    def _end(self, operations: int) -> None:
+        self._under_way -= operations
         if self._under_way < self._server.under_way_max:
             self._room.set()
         self._settle()

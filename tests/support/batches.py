@@ -98,9 +98,9 @@ class Batches(budget_pb2_grpc.BudgetServiceServicer):
             self.cancelled.put_nowait("converse")
             raise
 
-    def accept(self, operations: Sequence[Operation], reply: Any) -> None:
+    def accept(self, operations: Sequence[Operation], replies: Any) -> None:
         for one in reversed(operations):
-            reply(Result(operation_id=one.operation_id, release=counted(len(one.release.reason)).release))
+            replies([Result(operation_id=one.operation_id, release=counted(len(one.release.reason)).release)])
 
 
 def refused(one: Operation, error: TurnpikeError) -> Result:

@@ -88,11 +88,12 @@ def hold(tree: Tree, ask: HoldAsk) -> Grant:
         return _again(tree, known, ask)
     path = admitted(tree, ask)
     terms, draft = ask.terms, tree.draft
+    input_tokens, output_tokens = ask.input_tokens, ask.output_tokens
     amount, price_revision = ask.amount, terms.price_revision
     if amount is None:
-        amount = worst_case(tree, terms.model, ask.input_tokens, ask.output_tokens)
+        amount = worst_case(tree, terms.model, input_tokens, output_tokens)
         price_revision = tree.config.prices.revision
-    tokens = ask.input_tokens + ask.output_tokens
+    tokens = input_tokens + output_tokens
     wanted = (0, amount, tokens, 1, 1)
     shadows, tight = check(tree, path, wanted)
     if terms.keep_free is not None:
@@ -115,34 +116,35 @@ def hold(tree: Tree, ask: HoldAsk) -> Grant:
         tree,
         Kind.HOLD,
         ROLE_HOLD,
-        ask.request_id,
-        ask.attempt,
-        f'{path.json},"$":{amount},"l":[{",".join(parts)}],"tk":[{ask.input_tokens},{ask.output_tokens}],'
+        *key,
+        f'{path.json},"$":{amount},"l":[{",".join(parts)}],"tk":[{input_tokens},{output_tokens}],'
         f'"d":"{digest}","pr":{price_revision},{terms.json}{extra}',
     )
     for budget_id in shadows:
         draft.alerts.append((sequence, "shadow_refusal", {"budget_id": budget_id, "asked": list(wanted)}))
-    held = Hold(
+    now_us = draft.now_us
+    expires_us = now_us + terms.lease_us
+    tree.holds[key] = Hold(
         key,
         sequence,
         amount,
-        ask.input_tokens,
+        input_tokens,
         tokens,
         terms,
         digest,
         path.json,
         price_revision,
-        draft.now_us,
+        now_us,
+        expires_us,
         legs,
     )
-    tree.holds[key] = held
     draft.undo.append(("held", key))
-    heapq.heappush(tree.expiries, (held.expires_us, sequence, key))
+    heapq.heappush(tree.expiries, (expires_us, sequence, key))
     return Grant(
         amount,
-        held.expires_us,
+        expires_us,
         sequence,
-        lease_token(tree, ask.request_id, ask.attempt, sequence),
+        lease_token(tree, *key, sequence),
         tree.config.prices.revision,
         _tightest(path) if tight else (),
     )
@@ -273,8 +275,7 @@ def extend(tree: Tree, ask: ExtendAsk) -> Grant:
         tree,
         Kind.EXTEND,
         ROLE_EXTENSION + ask.extension,
-        ask.request_id,
-        ask.attempt,
+        *held.key,
         f'{held.path_json},"$":{amount},"l":[{",".join(parts)}],"h":{held.sequence},"ex":{ask.extension},'
         f'"tk":[0,{ask.output_tokens}],"ea":{asked[0]}',
     )

@@ -67,7 +67,7 @@ class Terms:
         self.json = f'"by":{text(caller)},"le":{lease_us},"e":{text(endpoint_id)}{extra}'
 
 
-class HoldAsk(Struct):
+class HoldAsk(Struct, gc=False):
     """Set the worst case of an attempt aside."""
 
     request_id: str
@@ -87,7 +87,7 @@ class HoldAsk(Struct):
         return f"{self.terms.digest}.{self.amount}.{self.input_tokens}.{self.output_tokens}{claim}"
 
 
-class CommitAsk(Struct):
+class CommitAsk(Struct, gc=False):
     """Charge what an attempt really cost."""
 
     request_id: str
@@ -108,7 +108,7 @@ class CommitAsk(Struct):
     digest: str
 
 
-class ReleaseAsk(Struct):
+class ReleaseAsk(Struct, gc=False):
     """Free a hold."""
 
     request_id: str
@@ -169,7 +169,7 @@ class Headroom(Struct):
     resets_at_us: int | None
 
 
-class Grant(Struct):
+class Grant(Struct, gc=False):
     """A granted hold."""
 
     amount: int
@@ -180,7 +180,7 @@ class Grant(Struct):
     headroom: Sequence[Headroom] = ()
 
 
-class Receipt(Struct):
+class Receipt(Struct, gc=False):
     """What a settlement did."""
 
     charged: int
@@ -193,7 +193,7 @@ class Receipt(Struct):
     headroom: Sequence[Headroom] = ()
 
 
-class Released(Struct):
+class Released(Struct, gc=False):
     """What was freed."""
 
     released: int

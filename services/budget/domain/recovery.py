@@ -56,7 +56,7 @@ def _held(fields: Mapping[str, Any]) -> Hold:
         dimensions=fields.get("x", {}),
         digest=digest,
     )
-    hold = Hold(
+    return Hold(
         (fields["r"], fields["a"]),
         fields["n"],
         fields["$"],
@@ -67,10 +67,10 @@ def _held(fields: Mapping[str, Any]) -> Hold:
         f'"p":{text(fields["p"])},"m":{text(fields["m"])}',
         fields["pr"],
         fields["t"],
+        fields["t"] + terms.lease_us,
         None,
+        tuple((unit, tuple(counters)) for unit, counters, *_ in fields["l"]),
     )
-    hold.legs_numbers = tuple((unit, tuple(counters)) for unit, counters, *_ in fields["l"])
-    return hold
 
 
 def _extended(hold: Hold, fields: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ RELEASED = "released"
 """Stands for the content of a release, which has none."""
 
 
-class Charge(Struct):
+class Charge(Struct, gc=False):
     """What to charge."""
 
     nanos: int
@@ -62,19 +62,20 @@ def settle(
     if cost is None:
         cost = Charge(0, 0, False) if kind is Kind.RELEASE else Charge(held.amount, held.tokens, True)
     released = kind is Kind.RELEASE
-    overage = max(0, cost.nanos - held.amount)
-    each = 0 if released else 1
+    amount, nanos, unconfirmed = held.amount, cost.nanos, cost.unconfirmed
+    freed, overage = _rest(amount, nanos)
+    _, tokens_over = _rest(held.tokens, cost.tokens)
     deltas: tuple[Deltas, ...] = (
         (0, 0, 0),
-        (-held.amount, cost.nanos - overage, overage),
-        (-held.tokens, min(cost.tokens, held.tokens), max(0, cost.tokens - held.tokens)),
-        (-1, each, 0),
+        (-amount, nanos - overage, overage),
+        (-held.tokens, cost.tokens - tokens_over, tokens_over),
+        (-1, 0 if released else 1, 0),
         (-1, 0, 0),
     )
-    unsure = (0, cost.nanos, cost.tokens, 1, 0) if cost.unconfirmed else (0, 0, 0, 0, 0)
+    unsure = (0, nanos, cost.tokens, 1, 0) if unconfirmed else (0, 0, 0, 0, 0)
     legs = held.legs
     assert legs is not None, "an open hold has its legs"
-    if overage or cost.tokens > held.tokens:
+    if overage or tokens_over:
         _fits_arithmetic(legs.groups, deltas)
     draft = tree.draft
     number, touched = draft.number, draft.touched
@@ -100,32 +101,35 @@ def settle(
                 due.append(counter)
         parts.append(f"{prefix}{back},{spent},{over}]")
     fields = (
-        f'{held.path_json},"$":{held.amount if released else cost.nanos},"l":[{",".join(parts)}],"h":{held.sequence},'
-        f'"rel":{max(0, held.amount - cost.nanos)},"pr":{held.price_revision}{_details(held, ask)}'
+        f'{held.path_json},"$":{amount if released else nanos},"l":[{",".join(parts)}],"h":{held.sequence},'
+        f'"rel":{freed},"pr":{held.price_revision}{_details(held, ask)}'
     )
     if overage:
         fields += f',"o":{overage}'
-    if cost.unconfirmed:
+    if unconfirmed:
         fields += ',"un":1'
     sequence = append(tree, kind, ROLE_SETTLE, *held.key, fields)
     for counter in due:
         alert(tree, sequence, counter)
-    if overage or cost.unconfirmed:
-        facts = {"request_id": held.key[0], "attempt": held.key[1], "charged": cost.nanos, "overage": overage}
+    if overage or unconfirmed:
+        facts = {"request_id": held.key[0], "attempt": held.key[1], "charged": nanos, "overage": overage}
         draft.alerts.append((sequence, "overage" if overage else "unconfirmed", facts))
-    receipt = Receipt(
-        cost.nanos, overage, max(0, held.amount - cost.nanos), cost.unconfirmed, False, sequence
-    )
+    receipt = Receipt(nanos, overage, freed, unconfirmed, False, sequence)
     draft.undo.append(("settled", held.key, held, legs))
     held.receipt = receipt
     held.legs_numbers = legs.numbers
     held.legs = None
-    held.unconfirmed = cost.unconfirmed
+    held.unconfirmed = unconfirmed
     held.settle_kind = int(kind)
     held.settle_digest = _digest(ask)
     del tree.holds[held.key]
     tree.settled[held.key] = held
     return receipt
+
+
+def _rest(held: int, used: int) -> tuple[int, int]:
+    """What is freed of what was held, and what is over."""
+    return (held - used, 0) if used <= held else (0, used - held)
 
 
 def settle_late(tree: Tree, held: Hold, cost: Charge | None, ask: CommitAsk | ReleaseAsk) -> Receipt:

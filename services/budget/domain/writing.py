@@ -12,14 +12,13 @@ NOTHING: Deltas = (0, 0, 0)
 def append(tree: Tree, kind: int, role: int | None, request_id: str, attempt: int, fields: str) -> int:
     """Appends an entry whose body has these fields after the common ones; returns its sequence."""
     draft = tree.draft
-    sequence = tree.sequence + 1
+    number = int(kind)
+    tree.sequence = sequence = tree.sequence + 1
     about = f'"r":"{request_id}","a":{attempt},' if request_id else ""
     first = f'"org":"{tree.organisation_id}",' if sequence == 1 else ""
-    body = f'{{"n":{sequence},"k":{int(kind)},"t":{draft.now_us},{about}{first}{fields}}}'.encode()
-    head = chained(tree.head, body)
-    draft.entries.append(Entry(sequence, int(kind), request_id, attempt, role, body, head))
-    tree.sequence = sequence
-    tree.head = head
+    body = f'{{"n":{sequence},"k":{number},"t":{draft.now_us},{about}{first}{fields}}}'.encode()
+    tree.head = head = chained(tree.head, body)
+    draft.entries.append(Entry(sequence, number, request_id, attempt, role, body, head))
     return sequence
 
 

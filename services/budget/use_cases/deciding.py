@@ -1,7 +1,7 @@
 """What an owner does with a batch in memory: what it has to look up first, and the outcome of each operation."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -11,10 +11,7 @@ from services.budget.domain.operations import (
     AttemptId,
     CommitAndHoldAsk,
     CommitAsk,
-    ExtendAsk,
-    GetAsk,
     HoldAsk,
-    ReleaseAsk,
     RenewAsk,
 )
 from services.budget.domain.tree import Tree
@@ -64,50 +61,40 @@ def decide_all(
         return outcomes
 
 
-def unknown_attempts(tree: Tree, parcels: Sequence[Parcel], *, everything: bool) -> set[AttemptId]:
-    """The attempts that these operations speak of, that are not in memory and may be in the ledger."""
-    unknown: set[AttemptId] = set()
+def not_open(tree: Tree, parcels: Sequence[Parcel], *, used: bool) -> set[AttemptId]:
+    """The attempts that these operations speak of and that are not open: settled, or not in memory. `used`: also those
+    that are to be held; a used id of long ago is otherwise found by the ledger's key."""
+    found: set[AttemptId] = set()
+    holds = tree.holds
     for parcel in parcels:
         for ask in parcel.asks:
-            _add_unknown(tree, ask, unknown, everything=everything)
-    return unknown
+            kind = type(ask)
+            if kind is CommitAsk:
+                key = (ask.request_id, ask.attempt)  # type: ignore[union-attr]
+                if key not in holds:
+                    found.add(key)
+            elif used or kind is not HoldAsk:
+                found.update(key for key in _spoken_of(ask, used=used) if key not in holds)
+    return found
 
 
-def unknown_counters(tree: Tree, parcels: Sequence[Parcel]) -> set[int]:
-    """The numbers of windows long over that these operations may put right."""
+def _spoken_of(ask: Ask, *, used: bool) -> Sequence[AttemptId]:
+    match ask:
+        case RenewAsk():
+            return ()
+        case CommitAndHoldAsk(settle, hold):
+            return [(each.request_id, each.attempt) for each in ((settle, hold) if used else (settle,))]
+        case _:
+            return ((ask.request_id, ask.attempt),)
+
+
+def missing_counters(tree: Tree, attempts: Iterable[AttemptId]) -> set[int]:
+    """The numbers of windows long over that a late word about these attempts may put right."""
     return {
         no
-        for parcel in parcels
-        for ask in parcel.asks
-        if (key := _settles(ask)) is not None
-        and (held := tree.settled.get(key)) is not None
-        and held.unconfirmed
+        for key in attempts
+        if (held := tree.settled.get(key)) is not None and held.unconfirmed
         for _, numbers in held.legs_numbers
         for no in numbers
         if no not in tree.counters
     }
-
-
-def _settles(ask: Ask) -> AttemptId | None:
-    if isinstance(ask, CommitAndHoldAsk):
-        ask = ask.settle
-    return (ask.request_id, ask.attempt) if isinstance(ask, CommitAsk | ReleaseAsk) else None
-
-
-def _add_unknown(tree: Tree, ask: Ask, unknown: set[AttemptId], *, everything: bool) -> None:
-    match ask:
-        case HoldAsk():
-            if not everything:
-                return  # a used id of long ago is found by the ledger's key; then everything is looked up
-            keys: Sequence[AttemptId] = ((ask.request_id, ask.attempt),)
-        case CommitAndHoldAsk():
-            _add_unknown(tree, ask.settle, unknown, everything=everything)
-            _add_unknown(tree, ask.hold, unknown, everything=everything)
-            return
-        case CommitAsk() | ReleaseAsk() | ExtendAsk() | GetAsk():
-            keys = ((ask.request_id, ask.attempt),)
-        case RenewAsk():
-            return
-    for key in keys:
-        if key not in tree.holds and key not in tree.settled:
-            unknown.add(key)

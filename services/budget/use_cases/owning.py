@@ -21,7 +21,7 @@ from services.budget.domain.entries import Entry
 from services.budget.errors import NotOwner
 from services.budget.failpoints import AFTER_WRITE, BEFORE_WRITE, Failpoints
 from services.budget.ports import Claimed, Doubtful, Fenced, Journal, Owned, Refused, StoreDown
-from services.budget.use_cases.deciding import Faults, decide_all, unknown_attempts, unknown_counters
+from services.budget.use_cases.deciding import Faults, decide_all, missing_counters, not_open
 from services.budget.use_cases.parcels import QUEUED_MAX, Intake, Outcome, Parcel
 from services.kernel.errors import (
     Internal,
@@ -285,10 +285,14 @@ class TreeOwner:
 
     async def _look_up(self, claimed: Claimed, parcels: list[Parcel], *, everything: bool) -> None:
         """Brings what these operations speak of into memory, where it may be in the ledger alone."""
-        unknown = unknown_attempts(claimed.tree, parcels, everything=everything)
+        tree = claimed.tree
+        attempts = not_open(tree, parcels, used=everything)
+        if not attempts:
+            return
+        unknown = [key for key in attempts if key not in tree.settled]
         if unknown:
-            await self._journal.look_up(claimed, list(unknown))
-        missing = unknown_counters(claimed.tree, parcels)
+            await self._journal.look_up(claimed, unknown)
+        missing = missing_counters(tree, attempts)
         if missing:
             await self._journal.look_up_counters(claimed, list(missing))
 
