@@ -1,17 +1,14 @@
 """Holds and settlements mean the same one by one and in a batch stream: one suite for both, over a real Postgres."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.chassis.status import RemoteError
-from tests.support.budget import OTHER_SERVICE, Budgets, attempt, commit, hold, serving_budget
-from tests.support.budget_admin import Tenant, make_tenant, request_id
-from tests.support.databases import Databases
+from tests.support.budget import OTHER_SERVICE, Budgets, attempt, commit, hold
+from tests.support.budget_admin import Tenant, request_id
 from turnpike.budget.v1 import budget_admin_pb2 as admin_pb
 from turnpike.budget.v1 import budget_pb2 as pb
 from turnpike.budget.v1.entities_pb2 import Budget, BudgetSubject, RequestWindow, Window
@@ -21,23 +18,6 @@ from turnpike.common.v1.money_pb2 import Money
 from turnpike.common.v1.usage_pb2 import USAGE_SOURCE_VENDOR, Usage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def budgets(databases: Databases) -> AsyncIterator[Budgets]:
-    with databases.fresh() as dsn:
-        async with serving_budget(dsn) as serving:
-            yield serving
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def tenant(budgets: Budgets) -> Tenant:
-    return await make_tenant(await budgets.operator(), "acme")
-
-
-@pytest_asyncio.fixture(loop_scope="module", params=["unary", "stream"])
-async def router(budgets: Budgets, request: pytest.FixtureRequest) -> Any:
-    return await (budgets.router() if request.param == "unary" else budgets.stream())
 
 
 async def standing(budgets: Budgets, tenant: Tenant, number: int = 0) -> admin_pb.GetBudgetStatusResponse:
