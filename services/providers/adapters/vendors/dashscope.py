@@ -9,6 +9,10 @@ VENDOR = Vendor(
     name="dashscope",
     base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
     access=Bearer(),
-    formats={"openai_chat": OpenAIChat(Dialect(reasoning_effort=False, user=""), provider="dashscope")},
+    formats={
+        "openai_chat": OpenAIChat(
+            Dialect(reasoning_effort=False, thinking_switch="enable_thinking", user=""), provider="dashscope"
+        )
+    },
     credential_variables=("DASHSCOPE_API_KEY",),
 )

@@ -6,7 +6,13 @@ from services.providers.adapters.wire.openai_dialect import Dialect
 from services.providers.adapters.wire.openai_responses import OpenAIResponses
 from services.providers.ports import Vendor
 
-DIALECT = Dialect(seed="", user="", reasoning_back="reasoning_content", parallel_tools=False)
+DIALECT = Dialect(
+    seed="",
+    user="",
+    thinking_switch="thinking",
+    reasoning_back="reasoning_content",
+    parallel_tools=False,
+)
 
 VENDOR = Vendor(
     name="deepseek",

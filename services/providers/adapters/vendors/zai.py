@@ -15,6 +15,7 @@ VENDOR = Vendor(
                 seed="",
                 reasoning_back="reasoning_content",
                 reasoning_effort=False,
+                thinking_switch="thinking",
                 parallel_tools=False,
                 logprobs=False,
             ),

@@ -139,6 +139,10 @@ def _add_reasoning(
     effort = given.reasoning_effort
     if effort == content_pb2.REASONING_EFFORT_UNSPECIFIED:
         return
+    if dialect.thinking_switch and profile.reasoning is not False:
+        if omissions.takes("reasoning_effort"):
+            _add_switch(body, effort, profile, dialect)
+        return
     if profile.reasoning is False or not dialect.reasoning_effort:
         if (
             effort != content_pb2.REASONING_EFFORT_NONE
@@ -146,6 +150,22 @@ def _add_reasoning(
             omissions.omit("reasoning_effort")
         return
     if omissions.takes("reasoning_effort"):
+        body["reasoning_effort"] = effort_word(effort, profile.reasoning_efforts)
+
+
+def _add_switch(
+    body: dict[str, Any],
+    effort: content_pb2.ReasoningEffort.ValueType,
+    profile: ModelProfile,
+    dialect: Dialect,
+) -> None:
+    """Reasoning on or off, for models that think unless they are told not to; and how much, where that can be said."""
+    thinks = effort != content_pb2.REASONING_EFFORT_NONE
+    if dialect.thinking_switch == "enable_thinking":
+        body["enable_thinking"] = thinks
+    else:
+        body[dialect.thinking_switch] = {"type": "enabled" if thinks else "disabled"}
+    if thinks and dialect.reasoning_effort:
         body["reasoning_effort"] = effort_word(effort, profile.reasoning_efforts)
 
 

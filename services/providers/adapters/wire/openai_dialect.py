@@ -34,6 +34,8 @@ def effort_word(effort: Effort.ValueType, known: tuple[str, ...]) -> str:
     ranked = [option for option in known if option in _ORDER and (option != "none" or word == "none")]
     if not ranked:
         return word
+    if effort == Effort.REASONING_EFFORT_MAX:
+        return max(ranked, key=_ORDER.index)
     return min(ranked, key=lambda option: (abs(_ORDER.index(option) - wanted), _ORDER.index(option)))
 
 
@@ -54,6 +56,9 @@ class Dialect:
     tool_ids: ToolIdRule = COMMON
     reasoning_effort: bool = True
     """Takes `reasoning_effort`."""
+    thinking_switch: str = ""
+    """Name of what turns reasoning on and off: `enable_thinking`, a boolean (Qwen), or `thinking`, an object with a
+    type (DeepSeek, Z.ai). Empty: there is none, and an effort of none is said as an effort."""
     reasoning_back: str = ""
     """Name under which reasoning text is sent back in a tool loop. Empty: reasoning is left out."""
     thinking_back: bool = False

@@ -7,7 +7,8 @@ import pytest
 
 from services.providers.adapters.registry import format_of
 from services.providers.adapters.wire.openai_chat import OpenAIChat
-from services.providers.ports import Answer
+from services.providers.domain.profile import ModelProfile
+from services.providers.ports import Answer, Call
 from services.providers.use_cases.attempt import is_stream
 from turnpike.common.v1 import content_pb2
 
@@ -319,3 +320,33 @@ def test_voyages_vectors_and_their_one_figure() -> None:
 )
 def test_streams_that_are_labelled_as_json_are_told_from_whole_answers(body: bytes, streamed: bool) -> None:
     assert is_stream(body) is streamed
+
+
+def asked(provider: str, effort: content_pb2.ReasoningEffort.ValueType, *efforts: str) -> dict[str, Any]:
+    """What a request says about reasoning."""
+    speaks = format_of(provider, "openai_chat")
+    assert speaks is not None
+    given = content_pb2.GenerationInput(reasoning_effort=effort)
+    given.messages.add(role=content_pb2.ROLE_USER).parts.add().text.text = "Hello"
+    profile = ModelProfile(f"{provider}/m", reasoning=True, reasoning_efforts=efforts)
+    body = json.loads(speaks.build(Call(given, "m", 100, False), profile).body)
+    return {name: body[name] for name in ("thinking", "enable_thinking", "reasoning_effort") if name in body}
+
+
+def test_reasoning_is_turned_off_where_models_think_by_themselves() -> None:
+    none, high, most = (
+        content_pb2.REASONING_EFFORT_NONE,
+        content_pb2.REASONING_EFFORT_HIGH,
+        content_pb2.REASONING_EFFORT_MAX,
+    )
+    on, off = {"type": "enabled"}, {"type": "disabled"}
+    assert asked("deepseek", none) == {"thinking": off}
+    assert asked("deepseek", most, "low", "medium", "high", "max") == {
+        "thinking": on,
+        "reasoning_effort": "max",
+    }
+    assert asked("zai", none) == {"thinking": off}
+    assert asked("zai", high) == {"thinking": on}
+    assert asked("dashscope", none) == {"enable_thinking": False}
+    assert asked("dashscope", high) == {"enable_thinking": True}
+    assert asked("deepseek", content_pb2.REASONING_EFFORT_UNSPECIFIED) == {}
