@@ -36,8 +36,12 @@ def expected(recording: dict[str, Any]) -> Expected:
     choices: dict[int, _Choice] = {}
     for document in documents(recording):
         usage = document.get("usage") or (document.get("x_groq") or {}).get("usage") or usage
-        if document.get("error"):
+        if document.get("error") and (is_stream(recording) or not document.get("choices")):
             result.error = errors.of_event(document)
+            break
+        broken = [choice["error"] for choice in document.get("choices") or [] if choice.get("error")]
+        if broken and is_stream(recording):
+            result.error = errors.of_event({"error": broken[0]})
             break
         only = (document.get("choices") or [{}])[0] if not is_stream(recording) else {}
         if only.get("error") and not (only.get("message") or {}).get("content"):
