@@ -7,7 +7,7 @@ from typing import Protocol
 from services.analytics.domain.decisions import DecisionRecord
 from services.analytics.domain.queries import Breakdown, DecisionQuery, Scope, TimeRange, UsageQuery
 from services.analytics.domain.reports import WasteRow
-from services.analytics.domain.savings import ComparedTokens, Rated
+from services.analytics.domain.savings import ComparedTokens, PriceList
 from services.analytics.domain.usage import Freshness, LedgerPage, UsageEntry, UsageRow, UsageTotals
 from services.kernel.pricing import ModelPrice
 
@@ -68,9 +68,9 @@ class Reports(Protocol):
         ...
 
     async def compared(
-        self, asked: Breakdown, baseline_model: str, prices: Sequence[Rated]
+        self, asked: Breakdown, baseline_model: str, prices: PriceList
     ) -> list[ComparedTokens]:
-        """Sums by group and prices, at most one row more than a report may have. No baseline: the ablest models."""
+        """Sums by group and prices; an empty baseline is the ablest model. Raises InvalidRequest for too many."""
         ...
 
 

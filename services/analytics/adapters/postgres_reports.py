@@ -1,16 +1,19 @@
 """Reports from Postgres; reports.sql says what each statement does."""
 
-from collections.abc import Sequence
 from datetime import timedelta
+
+import asyncpg
 
 from services.analytics.adapters.postgres_entries import of_scope
 from services.analytics.convert_reports import ablest_of
 from services.analytics.domain.queries import Breakdown
-from services.analytics.domain.reports import REPORT_ROWS_MAX, WasteRow
-from services.analytics.domain.savings import ComparedTokens, Rated
+from services.analytics.domain.reports import REPORT_ROWS_MAX, WasteRow, check_size
+from services.analytics.domain.savings import ComparedTokens, PriceList
 from services.chassis.postgres import Database
-from services.kernel.pricing import PriceTier
 
+SUMS_MAX = (
+    100_000  # sums that a comparison is made of: groups times models times prices; some tens of megabytes
+)
 RECORDS_A_PAGE = (
     200  # a record has some kilobytes, and reading it some tens of microseconds: the loop is not held up
 )
@@ -47,38 +50,36 @@ class PostgresReports:
                 return
 
     async def compared(
-        self, asked: Breakdown, baseline_model: str, prices: Sequence[Rated]
+        self, asked: Breakdown, baseline_model: str, prices: PriceList
     ) -> list[ComparedTokens]:
         """Sums by group and prices."""
         rows = await self._database.fetch(
             self._sql["sum_savings"],
             *_of_breakdown(asked),
             baseline_model,
-            [price.model for price in prices],
-            [price.begins for price in prices],
-            [price.ends for price in prices],
-            [price.above for price in prices],
-            [price.up_to for price in prices],
-            REPORT_ROWS_MAX + 1,
+            prices.moments,
+            prices.sizes,
+            SUMS_MAX + 1,
         )
-        return [
-            ComparedTokens(
-                group=tuple(row["grouped"]),
-                baseline=_tier(prices, row["baseline_price"]),
-                own=_tier(prices, row["own_price"]),
-                requests=row["requests"],
-                cost_nanos=row["cost_nanos"],
-                input_tokens=row["input_tokens"],
-                output_tokens=row["output_tokens"],
-                cache_read_tokens=row["cache_read_tokens"],
-                reasoning_tokens=row["reasoning_tokens"],
-            )
-            for row in rows
-        ]
+        check_size(len(rows), SUMS_MAX)
+        return [_compared(row, prices) for row in rows]
 
 
-def _tier(prices: Sequence[Rated], number: int | None) -> PriceTier | None:
-    return None if number is None else prices[number - 1].tier
+def _compared(row: asyncpg.Record, prices: PriceList) -> ComparedTokens:
+    baseline, own = (
+        prices.tier(model, row["dated"], row["sized"]) for model in (row["baseline_model"], row["model"])
+    )
+    return ComparedTokens(
+        group=tuple(row["grouped"]),
+        baseline=baseline if row["known"] else None,
+        own=own,
+        requests=row["requests"],
+        cost_nanos=row["cost_nanos"],
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        cache_read_tokens=row["cache_read_tokens"],
+        reasoning_tokens=row["reasoning_tokens"],
+    )
 
 
 def _of_breakdown(asked: Breakdown) -> tuple[object, ...]:

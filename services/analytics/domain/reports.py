@@ -19,9 +19,9 @@ class WasteRow:
     attempts: int
 
 
-def check_size(rows: int) -> None:
-    """Raises InvalidRequest for a report of more than REPORT_ROWS_MAX rows."""
-    if rows > REPORT_ROWS_MAX:
+def check_size(rows: int, rows_max: int) -> None:
+    """Raises InvalidRequest for a report of too many rows."""
+    if rows > rows_max:
         raise InvalidRequest.of(
-            "group_by", f"makes more than {REPORT_ROWS_MAX} rows here; narrow the scope, or tell less apart"
+            "group_by", f"makes more than {rows_max} rows here; narrow the scope, or tell less apart"
         )

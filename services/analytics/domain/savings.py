@@ -4,9 +4,8 @@ A cost is linear in tokens within one tier of one price, so tokens are summed fi
 once for a group instead of once for a request.
 """
 
-import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.kernel.pricing import (
@@ -17,21 +16,37 @@ from services.kernel.pricing import (
 )
 
 ALWAYS = datetime(1, 1, 1, tzinfo=UTC)
-FOR_GOOD = datetime(9999, 12, 31, tzinfo=UTC)
-TOKENS_UNBOUNDED = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """One tier of one price, for the time it was in force: what a statement finds by model, time and input tokens."""
+class PriceList:
+    """List prices by model, time and size: what tells apart the sums that a comparison is made of.
 
-    model: str
-    begins: datetime
-    ends: datetime
-    above: int
-    """It is for more input tokens than this; -1 in a base tier."""
-    up_to: int
-    tier: PriceTier
+    `prices` of a model that begin together count in their order: the last is the one that holds.
+    """
+
+    def __init__(self, prices: Sequence[ModelPrice]) -> None:
+        self._dated: dict[str, list[ModelPrice]] = {}
+        for price in sorted(prices, key=_begins):
+            self._dated.setdefault(price.model, []).append(price)
+        ends = {price.effective_until for price in prices if price.effective_until is not None}
+        self.moments = sorted({_begins(price) for price in prices} | ends)
+        """When some price begins or ends."""
+        self.sizes = sorted({tier.input_tokens_above + 1 for price in prices for tier in price.tiers[1:]})
+        """Input tokens from which on some tier counts."""
+
+    def tier(self, model: str, dated: int, sized: int) -> PriceTier | None:
+        """What holds after so many of the moments and from so many of the sizes on. None: there is no price."""
+        at = self.moments[dated - 1] if dated else None
+        holding = [price for price in self._dated.get(model, ()) if at is not None and _holds(price, at)]
+        return holding[-1].tier_for(self.sizes[sized - 1] if sized else 0) if holding else None
+
+
+def _begins(price: ModelPrice) -> datetime:
+    return price.effective_from or ALWAYS
+
+
+def _holds(price: ModelPrice, at: datetime) -> bool:
+    return _begins(price) <= at and (price.effective_until is None or at < price.effective_until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,47 +143,3 @@ def cache_millionths(tier: PriceTier, tokens: ComparedTokens) -> int:
     if plain is None or cached is None:
         return 0
     return tokens.cache_read_tokens * (plain - cached)
-
-
-def rated(prices: Sequence[ModelPrice]) -> list[Rated]:
-    """The tiers of list prices as they were in force: of each model's, the later to begin ends the one before it.
-
-    `prices` of a model that begin together count in their order: the last is the one that holds.
-    """
-    by_model: dict[str, list[ModelPrice]] = {}
-    for price in sorted(prices, key=lambda price: price.effective_from or ALWAYS):
-        by_model.setdefault(price.model, []).append(price)
-    return [
-        Rated(span.model, span.effective_from or ALWAYS, span.effective_until or FOR_GOOD, above, up_to, tier)
-        for dated in by_model.values()
-        for span in _spans(dated)
-        for above, up_to, tier in _tiers(span)
-    ]
-
-
-def _spans(dated: Sequence[ModelPrice]) -> list[ModelPrice]:
-    """One model's prices, by their beginning, each cut to the times at which it is the one that holds."""
-    edges = sorted(
-        {price.effective_from or ALWAYS for price in dated}
-        | {price.effective_until for price in dated if price.effective_until is not None}
-        | {FOR_GOOD}
-    )
-    found = []
-    for begins, ends in itertools.pairwise(edges):
-        holding = [
-            price
-            for price in dated
-            if (price.effective_from or ALWAYS) <= begins
-            and (price.effective_until is None or begins < price.effective_until)
-        ]
-        if holding:
-            found.append(replace(holding[-1], effective_from=begins, effective_until=ends))
-    return found
-
-
-def _tiers(price: ModelPrice) -> list[tuple[int, int, PriceTier]]:
-    bounds = [-1, *(tier.input_tokens_above for tier in price.tiers[1:]), TOKENS_UNBOUNDED]
-    return [
-        (above, up_to, tier)
-        for (above, up_to), tier in zip(itertools.pairwise(bounds), price.tiers, strict=True)
-    ]

@@ -102,19 +102,17 @@ SELECT $1, * FROM unnest($2::text[], $3::text[])
 ON CONFLICT DO NOTHING;
 
 -- name: sum_savings
--- What requests cost, and the tokens of their answers by the prices that say what these would have cost: rows by group, by
--- the baseline's price ($13 ff., numbered from 1) and by the price of the model that answered.
+-- What requests cost, and the tokens of their answers by what decides their price: rows by group, baseline's model, model
+-- that answered, time and size. Time is counted by the moments in $13 at which some price changes, size by the input
+-- tokens in $14 at which some tier begins: both rise, and 0 is before the first.
 -- A request's answer is its last attempt that succeeded, else its last that was charged. Its tokens are what a baseline
 -- would have been asked for; all that its attempts cost is what was spent, as far as it is in the scope.
--- A row without `requests` is money that belongs to no answer: mirrors, which another key pays, and what was booked without a
--- request or later than its answer's time.
-WITH price AS (
-    SELECT *
-    FROM unnest($13::text[], $14::timestamptz[], $15::timestamptz[], $16::bigint[], $17::bigint[])
-        WITH ORDINALITY AS price (model, begins, ends, above, up_to, number)
-), entry AS (
-    SELECT *, coalesce(dimensions ->> 'purpose', '') = 'mirror' OR request_id = '' AS beside
+-- A row without `requests` is money that belongs to no answer: mirrors, which another key pays, and what was booked without
+-- a request or later than its answer's time.
+WITH entry AS (
+    SELECT usage_entry.*, is_beside, kind IN ('commit', 'expire', 'correct') AND NOT is_beside AS may_answer
     FROM usage_entry
+    CROSS JOIN LATERAL (SELECT coalesce(dimensions ->> 'purpose', '') = 'mirror' OR request_id = '') AS _ (is_beside)
     WHERE organisation_id = $1
         AND ($2 = '' OR team_id = $2)
         AND ($3 = '' OR project_id = $3)
@@ -123,39 +121,28 @@ WITH price AS (
         AND model LIKE $6
         AND ($7::jsonb = '{}' OR dimensions @> $7)
         AND occurred_at >= $8 AND occurred_at < $9
-), answer AS (
-    SELECT DISTINCT ON (request_id)
-        request_id, occurred_at, team_id, project_id, key_id, user_id, model, outcome, dimensions, input_tokens,
-        output_tokens, cache_read_tokens, reasoning_tokens
+), told AS (
+    -- All of a request's entries lie beside each other after one sort, its answer first.
+    SELECT
+        request_id, occurred_at, team_id, project_id, key_id, user_id, model, outcome, dimensions, cost_nanos,
+        input_tokens, output_tokens, cache_read_tokens, reasoning_tokens, is_beside,
+        may_answer AND row_number() OVER request = 1 AS answers,
+        sum(cost_nanos) FILTER (WHERE NOT is_beside) OVER (PARTITION BY request_id) AS spent_nanos,
+        bool_or(may_answer) OVER (PARTITION BY request_id) AS answered
     FROM entry
-    WHERE kind IN ('commit', 'expire', 'correct') AND NOT beside
-    ORDER BY request_id, outcome = 'succeeded' DESC, attempt DESC, sequence DESC
-), spent AS (
-    SELECT request_id, sum(cost_nanos) AS cost_nanos FROM entry WHERE NOT beside GROUP BY request_id
+    WINDOW request AS (
+        PARTITION BY request_id ORDER BY may_answer DESC, outcome = 'succeeded' DESC, attempt DESC, sequence DESC
+    )
 ), line AS (
     SELECT
-        answer.team_id, answer.project_id, answer.key_id, answer.user_id, answer.model, answer.outcome,
-        answer.dimensions, 1 AS requests, spent.cost_nanos, baseline.number AS baseline_price, own.number AS own_price,
-        answer.input_tokens, answer.output_tokens, answer.cache_read_tokens, answer.reasoning_tokens
-    FROM answer
-    JOIN spent USING (request_id)
-    LEFT JOIN ablest_model AS ablest
-        ON $12 = '' AND ablest.organisation_id = $1 AND ablest.request_id = answer.request_id
-    LEFT JOIN price AS baseline
-        ON baseline.model = CASE $12 WHEN '' THEN ablest.model ELSE $12 END
-        AND answer.occurred_at >= baseline.begins AND answer.occurred_at < baseline.ends
-        AND answer.input_tokens > baseline.above AND answer.input_tokens <= baseline.up_to
-        AND answer.output_tokens IS NOT NULL
-    LEFT JOIN price AS own
-        ON own.model = answer.model
-        AND answer.occurred_at >= own.begins AND answer.occurred_at < own.ends
-        AND answer.input_tokens > own.above AND answer.input_tokens <= own.up_to
-    UNION ALL
-    SELECT
-        entry.team_id, entry.project_id, entry.key_id, entry.user_id, entry.model, entry.outcome, entry.dimensions, 0,
-        entry.cost_nanos, NULL, NULL, 0, 0, 0, 0
-    FROM entry
-    WHERE entry.beside OR NOT EXISTS (SELECT FROM answer WHERE answer.request_id = entry.request_id)
+        told.*,
+        CASE WHEN answers THEN coalesce(nullif($12, ''), ablest_model.model, '') ELSE '' END AS baseline_model,
+        CASE WHEN answers THEN spent_nanos ELSE cost_nanos END AS line_nanos,
+        answers AND input_tokens IS NOT NULL AND output_tokens IS NOT NULL AS known
+    FROM told
+    LEFT JOIN ablest_model
+        ON $12 = '' AND ablest_model.organisation_id = $1 AND ablest_model.request_id = told.request_id
+    WHERE answers OR is_beside OR NOT answered
 ), named AS (
     SELECT
         ARRAY(
@@ -173,15 +160,19 @@ WITH price AS (
             FROM unnest($10::text[]) WITH ORDINALITY AS grouping (wanted, place)
             ORDER BY place
         ) AS grouped,
-        line.*
+        baseline_model, model, width_bucket(occurred_at, $13::timestamptz[]) AS dated,
+        width_bucket(coalesce(input_tokens, 0), $14::bigint[]) AS sized, known, answers, line_nanos, input_tokens,
+        output_tokens, cache_read_tokens, reasoning_tokens
     FROM line
 )
 SELECT
-    grouped, baseline_price, own_price, sum(requests)::bigint AS requests, sum(cost_nanos)::bigint AS cost_nanos,
-    coalesce(sum(input_tokens), 0)::bigint AS input_tokens, coalesce(sum(output_tokens), 0)::bigint AS output_tokens,
-    coalesce(sum(cache_read_tokens), 0)::bigint AS cache_read_tokens,
-    coalesce(sum(reasoning_tokens), 0)::bigint AS reasoning_tokens
+    grouped, baseline_model, model, dated, sized, known,
+    count(*) FILTER (WHERE answers) AS requests,
+    sum(line_nanos)::bigint AS cost_nanos,
+    coalesce(sum(input_tokens) FILTER (WHERE answers), 0)::bigint AS input_tokens,
+    coalesce(sum(output_tokens) FILTER (WHERE answers), 0)::bigint AS output_tokens,
+    coalesce(sum(cache_read_tokens) FILTER (WHERE answers), 0)::bigint AS cache_read_tokens,
+    coalesce(sum(reasoning_tokens) FILTER (WHERE answers), 0)::bigint AS reasoning_tokens
 FROM named
-GROUP BY grouped, baseline_price, own_price
-ORDER BY grouped
-LIMIT $18;
+GROUP BY grouped, baseline_model, model, dated, sized, known
+LIMIT $15;

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from services.analytics.domain.queries import Breakdown
-from services.analytics.domain.reports import check_size
-from services.analytics.domain.savings import SavingsRow, rated, savings
+from services.analytics.domain.reports import REPORT_ROWS_MAX, check_size
+from services.analytics.domain.savings import PriceList, SavingsRow, savings
 from services.analytics.ports import PriceBook, Reports
 
 
@@ -24,7 +24,7 @@ class QuerySavings:
         asked.check()
         if not baseline_model:
             await self._reports.learn_ablest(asked)
-        prices = rated(await self._prices.listed(asked.range))
-        sums = await self._reports.compared(asked, baseline_model, prices)
-        check_size(len(sums))
-        return savings(sums)
+        prices = PriceList(await self._prices.listed(asked.range))
+        rows = savings(await self._reports.compared(asked, baseline_model, prices))
+        check_size(len(rows), REPORT_ROWS_MAX)
+        return rows

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.analytics.domain.queries import Breakdown
-from services.analytics.domain.reports import WasteRow, check_size
+from services.analytics.domain.reports import REPORT_ROWS_MAX, WasteRow, check_size
 from services.analytics.ports import Reports
 
 
@@ -16,5 +16,5 @@ class QueryWaste:
     async def __call__(self, asked: Breakdown) -> Sequence[WasteRow]:
         asked.check()
         rows = await self._reports.waste(asked)
-        check_size(len(rows))
+        check_size(len(rows), REPORT_ROWS_MAX)
         return rows

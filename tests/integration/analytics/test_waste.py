@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from services.analytics.adapters.postgres import PostgresUsage
 from services.analytics.adapters.postgres_reports import PostgresReports
-from services.analytics.domain import reports
 from services.analytics.domain.queries import Breakdown, Grouping, Scope, TimeRange, UsageQuery
 from services.analytics.domain.usage import UsageEntry
+from services.analytics.use_cases import waste
 from services.analytics.use_cases.usage import QueryUsage
 from services.analytics.use_cases.waste import QueryWaste
 from services.chassis.postgres import Database
@@ -136,7 +136,7 @@ async def test_too_many_rows_are_refused(database: Database, monkeypatch: pytest
     await ledger_of(
         database, *(Request(f"r{n}").attempt("failed", user_id=f"u{n}", project_id="p") for n in range(4))
     )
-    monkeypatch.setattr(reports, "REPORT_ROWS_MAX", 3)
+    monkeypatch.setattr(waste, "REPORT_ROWS_MAX", 3)
     with pytest.raises(InvalidRequest):
         await QueryWaste(PostgresReports(database))(Breakdown(Scope("org_1"), SPAN, (Grouping.USER,)))
 
@@ -174,9 +174,9 @@ async def test_kinds_never_add_up_to_more_than_was_spent(
             )
     store = PostgresUsage(database)
     assert await store.store(page(*entries))
-    waste = await QueryWaste(PostgresReports(database))(Breakdown(Scope(org), SPAN, (Grouping.OUTCOME,)))
+    found = await QueryWaste(PostgresReports(database))(Breakdown(Scope(org), SPAN, (Grouping.OUTCOME,)))
     spent = await QueryUsage(store)(UsageQuery(Scope(org), SPAN), "")
-    assert sum(row.cost_nanos for row in waste) <= spent.totals.cost_nanos
-    assert sum(row.attempts for row in waste) <= spent.totals.attempts
+    assert sum(row.cost_nanos for row in found) <= spent.totals.cost_nanos
+    assert sum(row.attempts for row in found) <= spent.totals.attempts
     failed = [entry for entry in entries if entry.outcome == "failed" and entry.cost_nanos]
-    assert sum(row.attempts for row in waste if row.group == ("failed",)) == len(failed)
+    assert sum(row.attempts for row in found if row.group == ("failed",)) == len(failed)

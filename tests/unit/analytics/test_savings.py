@@ -1,5 +1,6 @@
 """Prices by time and tier, and comparisons that add up."""
 
+import bisect
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -8,10 +9,9 @@ from hypothesis import strategies as st
 from services.analytics.convert_reports import ablest_of
 from services.analytics.domain.savings import (
     ALWAYS,
-    FOR_GOOD,
     ComparedTokens,
+    PriceList,
     listed_millionths,
-    rated,
     savings,
 )
 from services.kernel.pricing import (
@@ -94,18 +94,27 @@ def price(rate: int, begins: datetime | None, ends: datetime | None = None) -> M
     return ModelPrice("a/b", (PriceTier(input_nanos_per_million=rate),), begins, ends)
 
 
+def at_moments(*prices: ModelPrice) -> list[tuple[datetime, int | None]]:
+    """The moments of a list and the rate from each on."""
+    known = PriceList(prices)
+    rates_then = [known.tier("a/b", place, 0) for place in range(1, len(known.moments) + 1)]
+    found = [None if tier is None else tier.input_nanos_per_million for tier in rates_then]
+    return list(zip(known.moments, found, strict=True))
+
+
 def test_the_later_to_begin_ends_the_one_before_it_and_gives_way_when_it_ends() -> None:
-    spans = rated([price(1, None), price(3, JUNE, JULY), price(2, MAY)])
-    assert [(span.begins, span.ends, span.tier.input_nanos_per_million) for span in spans] == [
-        (ALWAYS, MAY, 1),
-        (MAY, JUNE, 2),
-        (JUNE, JULY, 3),
-        (JULY, FOR_GOOD, 2),
+    assert at_moments(price(1, None), price(3, JUNE, JULY), price(2, MAY)) == [
+        (ALWAYS, 1),
+        (MAY, 2),
+        (JUNE, 3),
+        (JULY, 2),
     ]
+    assert PriceList([price(2, MAY)]).tier("a/b", 0, 0) is None
+    assert PriceList([]).tier("a/b", 0, 0) is None
 
 
 def test_of_two_that_begin_together_the_later_added_holds() -> None:
-    assert [span.tier.input_nanos_per_million for span in rated([price(1, MAY), price(2, MAY)])] == [2]
+    assert at_moments(price(1, MAY), price(2, MAY)) == [(MAY, 2)]
 
 
 @given(
@@ -116,28 +125,28 @@ def test_of_two_that_begin_together_the_later_added_holds() -> None:
     ),
     st.integers(0, 20),
 )
-def test_at_any_moment_at_most_one_price_holds(dated: list[tuple[int, int | None, int]], day: int) -> None:
+def test_at_any_moment_the_latest_to_begin_holds(dated: list[tuple[int, int | None, int]], day: int) -> None:
     def at(number: int) -> datetime:
         return MAY + timedelta(days=number)
 
     prices = [price(rate, at(begin), None if end is None else at(end)) for begin, end, rate in dated]
-    holding = [span for span in rated(prices) if span.begins <= at(day) < span.ends]
+    known = PriceList(prices)
+    tier = known.tier("a/b", bisect.bisect_right(known.moments, at(day)), 0)
     expected = [
         (begin, place, rate)
         for place, (begin, end, rate) in enumerate(dated)
         if begin <= day and (end is None or day < end)
     ]
-    assert [span.tier.input_nanos_per_million for span in holding] == [
-        rate for _, _, rate in sorted(expected)[-1:]
-    ]
+    rate = sorted(expected)[-1][2] if expected else None
+    assert (None if tier is None else tier.input_nanos_per_million) == rate
 
 
-def test_tiers_share_all_lengths_among_them() -> None:
+def test_each_length_has_its_tier() -> None:
     two = ModelPrice("a/b", (PriceTier(request_nanos=1), PriceTier(input_tokens_above=100, request_nanos=2)))
-    spans = rated([two])
-    for tokens in (0, 100, 101):
-        (found,) = [span.tier for span in spans if span.above < tokens <= span.up_to]
-        assert found == two.tier_for(tokens)
+    other = ModelPrice("c/d", (PriceTier(), PriceTier(input_tokens_above=50)))
+    known = PriceList([two, other])
+    for tokens in (0, 50, 51, 100, 101, 10**9):
+        assert known.tier("a/b", 1, bisect.bisect_right(known.sizes, tokens)) == two.tier_for(tokens)
 
 
 def test_the_ablest_is_the_best_of_those_that_were_not_dropped() -> None:
