@@ -1,4 +1,4 @@
-"""Knows who consumed what, what it cost and why it went where it went.
+"""Knows who consumes what, what it costs, what it would have cost otherwise, and why it went where it went.
 
 It owns decision records, which routers send at least once, and usage entries, which it reads from the ledger by
 sequence. Invariants: usage is never counted from anywhere but the ledger, so its sums equal the ledger's; recording or
