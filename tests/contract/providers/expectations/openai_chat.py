@@ -36,6 +36,10 @@ def expected(recording: dict[str, Any]) -> Expected:
     choices: dict[int, _Choice] = {}
     for document in documents(recording):
         usage = document.get("usage") or (document.get("x_groq") or {}).get("usage") or usage
+        groq = (document.get("x_groq") or {}).get("error")
+        if groq:
+            result.error = errors.of_event({"error": {"message": groq}})
+            break
         if document.get("error") and (is_stream(recording) or not document.get("choices")):
             result.error = errors.of_event(document)
             break
