@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tests.contract.providers.expectations import errors, openai_chat
-from tests.contract.providers.expectations.others import ANTHROPIC_FINISHES, anthropic_events
+from tests.contract.providers.expectations.others import ANTHROPIC_FINISHES, anthropic_events, with_calls
 from tests.contract.providers.expectations.shape import (
     Expected,
     arguments,
@@ -52,7 +52,7 @@ def _converse(found: list[dict[str, Any]], *, stream: bool) -> Expected:
     if calls:
         result.calls[0] = calls
     if raw:
-        result.finishes[0] = ANTHROPIC_FINISHES.get(raw, "OTHER")
+        result.finishes[0] = with_calls(ANTHROPIC_FINISHES.get(raw, "OTHER"), calls)
     read = usage.get("cacheReadInputTokens", usage.get("cacheReadInputTokenCount"))
     written = usage.get("cacheWriteInputTokens", usage.get("cacheWriteInputTokenCount"))
     long = None

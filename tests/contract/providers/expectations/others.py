@@ -1,6 +1,7 @@
 """Anthropic, Gemini, Cohere, Ollama."""
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -52,6 +53,11 @@ COHERE_FINISHES = {
     "ERROR": "ERROR",
     "TIMEOUT": "ERROR",
 }
+
+
+def with_calls(finish: str, calls: Sequence[object]) -> str:
+    """A plain stop of an answer with calls wants them called: some copies of a vendor's format say no more."""
+    return "TOOL_CALLS" if finish == "STOP" and calls else finish
 
 
 def anthropic(recording: dict[str, Any]) -> Expected:
@@ -120,7 +126,7 @@ def _anthropic_message(message: dict[str, Any]) -> Expected:
     if calls:
         result.calls[0] = calls
     if message.get("stop_reason"):
-        result.finishes[0] = ANTHROPIC_FINISHES.get(message["stop_reason"], "OTHER")
+        result.finishes[0] = with_calls(ANTHROPIC_FINISHES.get(message["stop_reason"], "OTHER"), calls)
     raw = message.get("usage") or {}
     read, written = raw.get("cache_read_input_tokens"), raw.get("cache_creation_input_tokens")
     by_lifetime = raw.get("cache_creation") or {}
@@ -264,7 +270,7 @@ def cohere(recording: dict[str, Any]) -> Expected:
     if calls:
         result.calls[0] = [(name, arguments(text)) for name, text in calls]
     if raw:
-        result.finishes[0] = COHERE_FINISHES.get(raw, "OTHER")
+        result.finishes[0] = with_calls(COHERE_FINISHES.get(raw, "OTHER"), calls)
     tokens = usage.get("tokens") or {}
     if "image_tokens" in tokens and "input_tokens" in tokens:
         tokens["input_tokens"] += tokens["image_tokens"]  # told apart: billed_units has both in one
