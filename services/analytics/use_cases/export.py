@@ -29,11 +29,9 @@ class ExportUsage:
         Raises InvalidRequest for a range without length and for a token of another list.
         """
         after: tuple[datetime, int] | None = None
-        key = page_key(token, 3)
-        if key is not None:
-            if not key[1].isdecimal():
-                raise InvalidRequest.of("resume_token", "is not one that an export gave")
-            after, span = (key_time(key[0]), int(key[1])), TimeRange(span.start, key_time(key[2]))
+        if token:
+            after, end = _place(token)
+            span = TimeRange(span.start, end)
         violations = tuple(span.violations())
         if violations:
             raise InvalidRequest(violations)
@@ -47,6 +45,17 @@ class ExportUsage:
             if len(page) < PIECE_ENTRIES:
                 return
             content = b""
+
+
+def _place(token: str) -> tuple[tuple[datetime, int], datetime]:
+    """The time and sequence of the last row that was given, and the end of the range."""
+    try:
+        key = page_key(token, 3)
+        if key is not None and key[1].isdecimal() and int(key[1]) <= SEQUENCE_MAX:
+            return (key_time(key[0]), int(key[1])), key_time(key[2])
+    except InvalidRequest:
+        pass
+    raise InvalidRequest.of("resume_token", "is not one that an export gave")
 
 
 def _token(after: tuple[datetime, int], end: datetime) -> str:

@@ -88,5 +88,6 @@ async def test_without_usage_there_is_a_header(database: Database) -> None:
 @pytest.mark.parametrize("token", ["nonsense", page_token((START.isoformat(), "x", START.isoformat()))])
 async def test_a_strange_token_is_refused(database: Database, token: str) -> None:
     ask = ExportUsage(PostgresEntries(database))
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest) as refused:
         _ = [each async for each in ask(Scope("org_1"), SPAN, ExportFormat.CSV, token)]
+    assert [violation.field for violation in refused.value.violations] == ["resume_token"]
