@@ -80,7 +80,7 @@ def new_server(settings: ServiceSettings) -> grpc.aio.Server:
             ("grpc.keepalive_time_ms", PING_INTERVAL_MS),
             ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
             ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", CLIENT_PING_INTERVAL_MS_MIN),
+            ("grpc.http2.min_ping_interval_without_data_ms", CLIENT_PING_INTERVAL_MS_MIN),
         ],
     )
 
