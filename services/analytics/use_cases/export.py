@@ -9,9 +9,8 @@ from services.analytics.ports import UsageEntries
 from services.kernel.errors import InvalidRequest
 from services.kernel.pages import key_time, page_key, page_token
 
-PIECE_ENTRIES = (
-    1000  # about 300 kB of CSV: far below a message's limit, and far above what a round trip costs
-)
+PIECE_ENTRIES = 1000  # about 300 kB of CSV: far below a message's limit, far above what a round trip costs
+SEQUENCE_MAX = 2**63 - 1  # as the ledger counts
 
 
 class ExportUsage:
