@@ -102,7 +102,7 @@ class Decisions:
         while True:
             try:
                 await self._send_over_one_stream(self._stub)
-            except (TurnpikeError, grpc.aio.AioRpcError, TimeoutError) as error:
+            except (TurnpikeError, grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
                 log.info("decision stream ended", error=type(error).__name__)
             await asyncio.sleep(RECONNECT_S)
 
