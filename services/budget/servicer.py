@@ -24,7 +24,7 @@ from services.budget.domain.operations import (
 from services.budget.errors import NotOwner
 from services.budget.forwarding import Forwarder
 from services.budget.use_cases.directory import Directory
-from services.budget.use_cases.parcels import Outcome, Parcel
+from services.budget.use_cases.parcels import PARCEL_MAX, Outcome, Parcel
 from services.budget.use_cases.replica import Replica
 from services.budget.use_cases.tailing import LedgerTail
 from services.chassis.app import Runtime
@@ -156,7 +156,9 @@ class BudgetServicer(DirectoryRpcs):
                 replies([_Result(operation.operation_id, refusal)])
                 continue
             share = by_organisation.get(organisation_id)
-            if share is None:
+            if share is None or len(share.asks) == PARCEL_MAX:
+                if share is not None:
+                    self._submit(share)
                 share = by_organisation[organisation_id] = _Share(organisation_id, replies)
             timeout_s = DEFAULT_TIMEOUT_S
             if operation.HasField("timeout"):
@@ -164,8 +166,11 @@ class BudgetServicer(DirectoryRpcs):
             share.asks.append(ask)
             share.deadlines.append(now + timeout_s)
             share.operation_ids.append(operation.operation_id)
-        for organisation_id, share in by_organisation.items():
-            self._replica.submit(organisation_id, Parcel(share.asks, share.deadlines, share.done))
+        for share in by_organisation.values():
+            self._submit(share)
+
+    def _submit(self, share: "_Share") -> None:
+        self._replica.submit(share.organisation_id, Parcel(share.asks, share.deadlines, share.done))
 
 
 class _Result(Struct, gc=False):

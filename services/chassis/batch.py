@@ -20,6 +20,7 @@ Item = TypeVar("Item")
 BATCH_MAX = (
     256  # the contracts allow 1000; smaller ones keep the event loop and the first result of a batch prompt
 )
+COMPANY = 64  # operations that are company enough: more make a message hardly cheaper by the piece
 LINGER_S = 0.001
 LINGER_MORE_S = 0.004  # by the demand for CPU, of which a message takes 0.5 ms at both ends together
 BUSY_FROM = 4  # so many operations under way mean that more are coming: gathering pays
@@ -72,7 +73,7 @@ class Outbox(Generic[Item]):
     async def take(self) -> list[Item]:
         """The next batch, in order: at least one item; waits for it, and under load a moment longer for company."""
         await self._filled.wait()
-        if len(self._items) < BATCH_MAX and self._busy():
+        if len(self._items) < COMPANY and self._busy():
             await asyncio.sleep(LINGER_S + LINGER_MORE_S * self._demand.share())
         batch = [self._items.popleft() for _ in range(min(BATCH_MAX, len(self._items)))]
         if not self._items:

@@ -223,6 +223,7 @@ class TreeOwner:
             for parcel, answers in zip(list(parcels), outcomes, strict=False):
                 parcel.answer(answers)
             self._look_after(claimed)
+            await asyncio.sleep(0)  # so that the replies are on their way before the next batch is decided
             return
         self._refuse(parcels, OutcomeUnknown("budget") if self._sent else StoreUnavailable("postgres"))
 

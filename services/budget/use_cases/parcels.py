@@ -19,6 +19,10 @@ GATHER_S_MAX = 0.004
 """A store that is slow for a moment must not make the next batch wait for it once more."""
 GATHERED = 64
 """Operations that are company enough: more of them make a batch hardly cheaper by the piece."""
+HALVED_FROM = 256
+"""Operations that are worth two batches."""
+PARCEL_MAX = 64
+"""Operations in one parcel, so that a batch can be halved between parcels."""
 
 Outcome = Answer | TurnpikeError
 
@@ -55,6 +59,8 @@ class Intake:
         self._gather_until = 0.0
         """A moment of time.monotonic(), until which the next batch waits for company."""
         self._gathering: asyncio.Future[None] | None = None
+        self._in_step = True
+        """Nothing came while the last batch was written: everybody waits for the same batch."""
         self._closed = False
 
     def __len__(self) -> int:
@@ -104,11 +110,16 @@ class Intake:
     def written_in(self, seconds: float) -> None:
         """A batch has just been written, which took so long."""
         self._gather_until = time.monotonic() + min(GATHER_S_MAX, GATHER_SHARE * seconds)
+        self._in_step = not self._parcels
 
     def take(self) -> list[Parcel]:
-        """What makes up the next batch."""
+        """What makes up the next batch: all that waits. Where callers have fallen into step, half of it: then they,
+        the owner and the store, each of which would wait for the others, have something to do at the same time."""
+        wanted = BATCH_MAX
+        if self._in_step and self._operations >= HALVED_FROM:
+            wanted = min(BATCH_MAX, self._operations // 2)
         parcels, operations = [], 0
-        while self._parcels and operations < BATCH_MAX:
+        while self._parcels and operations < wanted:
             parcel = self._parcels.popleft()
             operations += len(parcel.asks)
             parcels.append(parcel)

@@ -7,7 +7,7 @@ import pytest
 
 from services.budget.domain.operations import GetAsk
 from services.budget.use_cases import parcels
-from services.budget.use_cases.parcels import BATCH_MAX, GATHERED, Intake, Outcome, Parcel
+from services.budget.use_cases.parcels import BATCH_MAX, GATHERED, HALVED_FROM, Intake, Outcome, Parcel
 from services.kernel.errors import StoreUnavailable
 
 ASK = GetAsk("req-1", 1, "")
@@ -32,8 +32,26 @@ async def test_what_waits_is_taken_in_order_and_whole() -> None:
     assert intake.take() == []
 
 
+async def test_callers_that_have_fallen_into_step_are_halved() -> None:
+    intake = Intake()
+    for _ in range(4):
+        intake.put(parcel(HALVED_FROM // 4))
+    assert sizes(intake.take()) == [HALVED_FROM // 4] * 2
+    intake.written_in(0.0)  # while the other half waits: they are out of step
+    for _ in range(2):
+        intake.put(parcel(HALVED_FROM // 4))
+    assert sizes(intake.take()) == [HALVED_FROM // 4] * 4
+    intake.written_in(0.0)  # nobody came meanwhile: they are in step again
+    for _ in range(3):
+        intake.put(parcel(HALVED_FROM // 4))
+    assert sizes(intake.take()) == [HALVED_FROM // 4] * 3  # too few to be worth two batches
+
+
 async def test_a_batch_has_a_bound() -> None:
     intake = Intake()
+    intake.put(parcel(1))
+    intake.written_in(0.0)
+    assert sizes(intake.take()) == [1]
     for _ in range(3):
         intake.put(parcel(BATCH_MAX - 1))
     assert sizes(intake.take()) == [BATCH_MAX - 1] * 2
