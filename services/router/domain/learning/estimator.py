@@ -9,8 +9,9 @@ import numpy as np
 
 from services.router.domain.learning.encoder import Coordinates
 from services.router.domain.learning.heads import LOG_CHARS_CENTRE
-from services.router.domain.learning.names import resemblance
+from services.router.domain.learning.names import resemblance, same_model, tells_nothing
 from services.router.domain.learning.prior import Prior
+from services.router.domain.learning.stretch import least_stretch
 from services.router.domain.learning.text import FloatArray, TextFeatures
 
 UNKNOWN = "unknown"
@@ -22,7 +23,6 @@ TOPIC_TRUST_UNKNOWN = (
     0.25  # on unseen tasks topics mislead (they stand for tasks); measured by leaving tasks out.
 )
 EFFECT_SHRINKAGE = 5.0  # κ of training: outcomes that weigh as much as the parent's mean.
-SAFETY_STRETCH = 100.0  # how many times dearer a doubt is on an unknown task; see `safe`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,9 @@ class Estimate:
     """Arrays over the models asked for, in their order.
 
     quality: expected, 0..1 but for rounding.  uncertainty: standard deviation of that expectation, not of one outcome.
-    cost: expected USD as recorded in training, NaN where no cost was.  unknown: 0..1, how far the task is a stranger.
-    default: index of the best single model, which an unknown task is given.
+    cost: expected USD as recorded in training, NaN where no cost was, or where the model's name tells nothing.
+    unknown: 0..1, how far the task is a stranger.  default: index of the best single model, which an unknown task is
+    given.  stretch: 1 or more, see `safe`.
     """
 
     quality: FloatArray
@@ -39,6 +40,7 @@ class Estimate:
     cost: FloatArray
     unknown: float
     default: int
+    stretch: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class _View:
     deviation: FloatArray
     strangeness: FloatArray
     default: int
+    stretch: float
 
 
 class Estimator:
@@ -152,6 +155,7 @@ class Estimator:
             cost=view.cost * np.maximum(share, np.float32(COST_SHARE_MIN)),
             unknown=unknown,
             default=view.default,
+            stretch=view.stretch,
         )
 
     def _view(self, models: tuple[str, ...]) -> _View:
@@ -166,23 +170,36 @@ class Estimator:
     def _gather(self, models: tuple[str, ...]) -> _View:
         arms = self._prior.arms
         mix, strange = self._mix(models)
+        nameless = [
+            column
+            for column, model in enumerate(models)
+            if strange[column] and tells_nothing(model, arms.name)
+        ]
         # A level (what all models of a context share) belongs to the column, so that contexts can be compared.
         variance = arms.noise / (arms.rows + EFFECT_SHRINKAGE)
         costs = np.nan_to_num(arms.cost)
         priced = (~np.isnan(arms.cost)).astype(np.float32)
         with np.errstate(invalid="ignore", divide="ignore"):
-            cost = (costs @ mix) / (priced @ mix)
+            cost = ((costs @ mix) / (priced @ mix)).astype(np.float32)
+        cost[nameless] = np.nan  # a price is told by no resemblance to everything.
         quality = arms.quality @ mix
         deviation = arms.deviation @ mix
+        task = (arms.gain_task + arms.level_task) @ mix
+        cost_task = arms.cost_task @ mix
+        seen = (arms.rows @ mix).sum(axis=1)
+        stretch = 1.0
+        if (total := seen.sum()) > 0:
+            paid = cost * np.maximum(1 + cost_task, np.float32(COST_SHARE_MIN))
+            stretch = least_stretch(quality + task, paid, seen / total)
         return _View(
             quality=quality,
-            cost=cost.astype(np.float32),
-            task=(arms.gain_task + arms.level_task) @ mix,
+            cost=cost,
+            task=task,
             slope=arms.gain_slope @ mix,
             style=arms.gain_style @ mix,
             topic=arms.gain_topic @ mix,
             difficulty=(arms.gain_difficulty + arms.level_difficulty) @ mix,
-            cost_task=arms.cost_task @ mix,
+            cost_task=cost_task,
             cost_style=arms.cost_style @ mix,
             cost_topic=arms.cost_topic @ mix,
             cost_length=arms.cost_length @ mix,
@@ -190,6 +207,7 @@ class Estimator:
             deviation=deviation,
             strangeness=(strange * deviation) ** 2,
             default=int(quality.argmax()),
+            stretch=stretch,
         )
 
     def _mix(self, models: tuple[str, ...]) -> tuple[FloatArray, FloatArray]:
@@ -198,7 +216,8 @@ class Estimator:
         asked = set(models)
         overlap: dict[str, int] = {}
         for name, context in zip(arms.name, arms.context, strict=True):
-            overlap[context] = overlap.get(context, 0) + (name in asked)
+            meant = name in asked or any(same_model(name, model) for model in models)
+            overlap[context] = overlap.get(context, 0) + meant
         rows = arms.rows.sum(axis=0)
         mix = np.zeros((len(arms.name), len(models)), dtype=np.float32)
         strange = np.zeros(len(models), dtype=np.float32)
@@ -221,15 +240,16 @@ class Estimator:
 
 
 def safe(estimate: Estimate) -> FloatArray:
-    """Quality for a router that must keep a floor: on an unknown task doubts weigh SAFETY_STRETCH times.
+    """Quality for a router that must keep a floor: on an unknown task doubts weigh `estimate.stretch` times.
 
     A floor promised from known tasks fails on others (0.81 of the best single model's quality was delivered where
-    0.98 was promised). So on an unknown task each model's shortfall against the default is stretched, which makes
-    the default win at any price a router is likely to put on money, and leaves the order of the models and their
-    trade-offs as they are. On a known task it is the expectation itself. Half a doubt is stretched by more than half,
-    for a floor is missed by the rows that look nearly familiar. The result is a bid, not a probability.
+    0.98 was promised). So on an unknown task each model's shortfall against the default is stretched, as far as makes
+    the default win at a price of money that was frozen on known tasks, and no further: the order of the models stays as
+    it is, and so do their trade-offs beside known tasks. On a known task it is the expectation itself. Half a doubt is
+    stretched by more than half, for a floor is missed by the rows that look nearly familiar. The result is a bid, not a
+    probability.
     """
     best = estimate.quality[estimate.default]
-    stretch = np.float32(1 + (SAFETY_STRETCH - 1) * sqrt(estimate.unknown))
+    stretch = np.float32(1 + (estimate.stretch - 1) * sqrt(estimate.unknown))
     bids: FloatArray = best - (best - estimate.quality) * stretch
     return bids

@@ -115,3 +115,8 @@ def resemblance(model: str, known: Sequence[str]) -> FloatArray:
     powers = np.exp((scores - scores.max()) * RESEMBLANCE_SHARPNESS)
     weights: FloatArray = (powers / powers.sum()).astype(np.float32)
     return weights
+
+
+def tells_nothing(model: str, known: Sequence[str]) -> bool:
+    """Whether a name resembles none of those known, not even by a size."""
+    return all(likeness(model, other) == 0.0 for other in known)
