@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from services.router.domain.access import Caller
+from services.router.domain.values import value
 from services.router.errors import BudgetRefused
 from services.router.records import AttemptRecord, DecisionRecord, Room
 from turnpike.budget.v1 import budget_pb2
@@ -19,7 +20,7 @@ from turnpike.router.v1 import decision_pb2
 # ---- money -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AttemptKey:
     """Names one attempt: the idempotency key of everything that moves its money."""
 
@@ -29,7 +30,7 @@ class AttemptKey:
     """From 1."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HoldTerms:
     """What a hold is for."""
 
@@ -51,7 +52,7 @@ class HoldTerms:
     """Parts per thousand of rates that the hold must leave to others, by what they count. None: nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Grant:
     """A granted hold."""
 
@@ -72,7 +73,7 @@ class SettlementOutcome(Enum):
     UNKNOWN = budget_pb2.SETTLEMENT_OUTCOME_UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Charge:
     """Charge an attempt: by the vendor's cost, else by its usage, else in full and unconfirmed."""
 
@@ -84,7 +85,7 @@ class Charge:
     dimensions: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Free:
     """Free a hold: nothing was sent, or nothing is billed."""
 
@@ -94,7 +95,7 @@ class Free:
 Settlement = Charge | Free
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Receipt:
     """What a settlement did."""
 
@@ -149,7 +150,7 @@ class Holds(Protocol):
 # ---- models ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Dispatch:
     """One call to one endpoint, under a hold."""
 

@@ -8,11 +8,12 @@ from services.kernel.ids import DecisionId
 from services.router.domain import explain
 from services.router.domain.access import Caller
 from services.router.domain.plan import Decision
+from services.router.domain.values import value
 from services.router.errors import FailedAttempt
 from turnpike.common.v1 import usage_pb2
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Room:
     """What a budget has left."""
 

@@ -11,6 +11,7 @@ from enum import Enum
 
 from services.router.domain.board import Board
 from services.router.domain.plan import Planned
+from services.router.domain.values import value
 
 
 class RetryClass(Enum):
@@ -23,7 +24,7 @@ class RetryClass(Enum):
     LARGER_CONTEXT = "larger_context"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Next:
     """Try this one."""
 
@@ -107,7 +108,7 @@ CONNECT_S_MAX = 5.0
 """Of an attempt's patience, what may go by before there is a connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Patience:
     """How long an attempt may take to begin."""
 

@@ -15,6 +15,7 @@ from services.router.domain.patterns import any_matches
 from services.router.domain.plan import Decision, decide
 from services.router.domain.policy_book import Alias
 from services.router.domain.prices import PriceView
+from services.router.domain.values import value
 from services.router.domain.world import World
 from services.router.records import DecisionRecord
 from services.router.use_cases.asking import Ask, Form, Tools, Write
@@ -41,7 +42,7 @@ PREVIEW_SEED = 0
 """Previews draw nothing: they show what most requests would get."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Request:
     """A request for an answer, checked and measured."""
 

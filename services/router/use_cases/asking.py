@@ -8,6 +8,7 @@ from services.kernel.clock import Clock
 from services.kernel.ids import RequestId
 from services.router.domain.access import Caller
 from services.router.domain.fallback import RetryBudget
+from services.router.domain.values import value
 from services.router.ports import DecisionLog, Holds, Models, Observations, VectorModels
 from services.router.records import AttemptRecord, DecisionRecord
 from services.router.use_cases.leases import Leases
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from services.router.use_cases.mirroring import Mirrors
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ask:
     """A request for an answer, as the run of it sees it."""
 
@@ -61,7 +62,7 @@ class Tools:
     retries: RetryBudget = field(default_factory=RetryBudget)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Started:
     """A model has begun to answer."""
 
@@ -71,7 +72,7 @@ class Started:
     """True if it goes on where another broke off."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Finished:
     """The answer is complete."""
 

@@ -101,8 +101,7 @@ class Steps:
 
     def _patience(self, attempt: Attempt, left_s: float) -> fallback.Patience:
         record, decision, index = self.record, self.record.decision, attempt.step.planned.index
-        tried = self.holding.tried
-        untried = sum(other.index not in tried for other in decision.plan)
+        untried = len({other.index for other in decision.plan}.difference(self.holding.tried))
         if untried == 0 and self.look.has_others(index):
             untried = 1  # who rests now may be back by then
         others = min(untried, decision.question.rules.attempts_max - len(record.attempts))
