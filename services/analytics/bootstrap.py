@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from services.access import AdminTokens, look_up_by
@@ -17,6 +18,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.export import ExportUsage
 from services.analytics.use_cases.forecast import ForecastSpend
+from services.analytics.use_cases.forget import Forget
 from services.analytics.use_cases.savings import QuerySavings
 from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
@@ -33,6 +35,7 @@ from services.kernel.clock import SystemClock
 from turnpike.analytics.v1.analytics_pb2_grpc import add_AnalyticsServiceServicer_to_server
 
 SQL = Path(__file__).parent / "sql"
+SERVICES_METHODS = ("RecordDecisions", "GetRecord")
 
 
 @asynccontextmanager
@@ -60,22 +63,23 @@ async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncItera
         admins = AdminTokens(look_up_by(budget))
         servicer = AnalyticsServicer(do, usage, following, admins, clock)
         authenticate = routers_record_admins_ask(ServiceTokens(settings.service_tokens), admins)
-        async with _running(following):
+        forgetting = Forget(PostgresDecisions(database), clock, timedelta(days=settings.decisions_kept_days))
+        async with _running(following), _running(forgetting):
             yield [Registration(add_AnalyticsServiceServicer_to_server, servicer, authenticate)]
 
 
 def routers_record_admins_ask(services: Authenticator, admins: Authenticator) -> Authenticator:
-    """Records come from services of ours; everything else is asked by admins."""
+    """Records come from services of ours, and go back to them; everything else is asked by admins."""
 
     async def authenticate(call: Call) -> Caller:
-        return await (services if call.method.endswith("/RecordDecisions") else admins)(call)
+        return await (services if call.method.rpartition("/")[2] in SERVICES_METHODS else admins)(call)
 
     return authenticate
 
 
 @asynccontextmanager
-async def _running(following: FollowLedger) -> AsyncIterator[None]:
-    task = asyncio.create_task(following.run(), name="ledger tail")
+async def _running(work: FollowLedger | Forget) -> AsyncIterator[None]:
+    task = asyncio.create_task(work.run(), name=type(work).__name__)
     try:
         yield
     finally:

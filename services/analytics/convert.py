@@ -1,14 +1,14 @@
 """Protobuf to domain and back."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.access import AdminCaller
-from services.analytics.domain.decisions import DecisionRecord
+from services.analytics.domain.decisions import DecisionRecord, Snapshot
 from services.analytics.domain.queries import (
     DECISIONS_DEFAULT,
     DECISIONS_MAX,
@@ -30,6 +30,8 @@ from turnpike.budget.v1 import ledger_pb2 as ledger
 from turnpike.common.v1 import error_pb2 as errors
 from turnpike.common.v1.money_pb2 import Money
 from turnpike.router.v1.decision_pb2 import Candidate, CandidateTable, Decision, Estimates
+
+SNAPSHOT_BYTES_MAX = 4 * 1024 * 1024  # a board of a few thousand endpoints has some hundred kilobytes
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -143,6 +145,33 @@ def to_pb_decision(record: bytes) -> Decision:
         decision.candidates.extend(_rows(decision.candidate_table))
         decision.ClearField("candidate_table")
     return decision
+
+
+def to_pb_record(record: bytes, snapshots: Sequence[Snapshot]) -> pb.GetRecordResponse:
+    """A kept record for a router, with its snapshots."""
+    return pb.GetRecordResponse(
+        decision=to_pb_decision(record),
+        packed=Decision.FromString(record),
+        snapshots=[
+            pb.DecisionSnapshot(snapshot_id=each.snapshot_id, content=each.content) for each in snapshots
+        ],
+    )
+
+
+def snapshot_ids(record: bytes) -> list[bytes]:
+    """The names of what a kept record was made from."""
+    inputs = Decision.FromString(record).inputs
+    named = (inputs.board, inputs.weather, inputs.terms, inputs.estimates, inputs.outcomes)
+    return [name for name in named if name]
+
+
+def from_pb_snapshots(snapshots: Iterable[pb.DecisionSnapshot]) -> list[Snapshot]:
+    """Snapshots as the store keeps them; what is no name or too large is left out."""
+    return [
+        Snapshot(each.snapshot_id, each.content)
+        for each in snapshots
+        if each.snapshot_id and len(each.content) <= SNAPSHOT_BYTES_MAX
+    ]
 
 
 def _rows(table: CandidateTable) -> Iterator[Candidate]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from services.analytics.domain.decisions import DecisionRecord
+from services.analytics.domain.decisions import DecisionRecord, Snapshot
 from services.analytics.domain.queries import Breakdown, DecisionQuery, Scope, TimeRange, UsageQuery
 from services.analytics.domain.reports import WasteRow
 from services.analytics.domain.savings import ComparedTokens, PriceList
@@ -93,8 +93,16 @@ class LedgerTail(Protocol):
 class DecisionStore(Protocol):
     """Decision records. Raises StoreUnavailable when it is down."""
 
-    async def store(self, records: Sequence[DecisionRecord]) -> int:
-        """Stores what is new of the records; how many were."""
+    async def store(self, records: Sequence[DecisionRecord], snapshots: Sequence[Snapshot] = ()) -> int:
+        """Stores what is new of the records, and the snapshots that they name; how many records were new."""
+        ...
+
+    async def snapshots(self, snapshot_ids: Sequence[bytes]) -> list[Snapshot]:
+        """Those of the snapshots that are kept."""
+        ...
+
+    async def forget(self, before: datetime, rows: int) -> int:
+        """Deletes up to so many records from before a time, and as many snapshots that no later one names; how many."""
         ...
 
     async def list(self, query: DecisionQuery, after: tuple[datetime, str] | None) -> list[DecisionRecord]:

@@ -65,7 +65,8 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         async for batch in request_iterator:
             with tracing.below(batch.traceparents, "decision.record"):
                 recorded = await self._do.decisions.record(
-                    [convert.from_pb_decision(each) for each in batch.decisions]
+                    [convert.from_pb_decision(each) for each in batch.decisions],
+                    convert.from_pb_snapshots(batch.snapshots),
                 )
             yield pb.RecordDecisionsResponse(batch_id=batch.batch_id, recorded=recorded)
 
@@ -136,6 +137,18 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         async with aclosing(self._do.export_usage(scope, span, wanted, request.resume_token)) as pieces:
             async for piece in pieces:
                 yield convert_reports.to_pb_piece(piece)
+
+    async def GetRecord(self, request: pb.GetRecordRequest, context: object) -> pb.GetRecordResponse:
+        """Returns one decision record to a router, with what the decision was made from."""
+        if not request.organisation_id:
+            raise InvalidRequest.of("organisation_id", "is required")
+        if not request.decision_id and not request.request_id:
+            raise InvalidRequest.of("name", "needs a decision_id or a request_id")
+        record = await self._do.decisions.get(
+            request.organisation_id, "", decision_id=request.decision_id, request_id=request.request_id
+        )
+        named = convert.snapshot_ids(record) if request.with_snapshots else []
+        return convert.to_pb_record(record, await self._do.decisions.snapshots(named))
 
     async def GetFreshness(self, request: pb.GetFreshnessRequest, context: object) -> pb.GetFreshnessResponse:
         """Says up to where the ledger has been read."""

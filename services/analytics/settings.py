@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.chassis.service_settings import ServiceSettings
-from services.chassis.settings import Address, Secret, address, dsn, env, text
+from services.chassis.settings import Address, Secret, address, dsn, env, integer, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +23,10 @@ class AnalyticsSettings(ServiceSettings):
         "TURNPIKE_BUDGET_ADDRESS",
         text,
         "The budget service, whose ledger is read and who knows admin tokens.",
+    )
+    decisions_kept_days: int = env(
+        "TURNPIKE_DECISIONS_KEPT_DAYS",
+        integer(min=1, max=3_660),
+        "Decision records, and what they were made from, are kept so long.",
+        default=90,
     )

@@ -73,6 +73,8 @@ async def _explain(
                 if found.identical
                 else "[red]decided again: different[/]"
             )
+            for difference in found.differences:
+                console.print(f"  {difference}", markup=False, highlight=False)
 
 
 def _question(prompt: str, model: str) -> router_pb2.GenerateRequest:

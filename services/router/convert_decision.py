@@ -1,9 +1,7 @@
 """Decisions and their attempts on the wire."""
 
 import math
-from operator import itemgetter
 
-import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -14,6 +12,8 @@ from services.router.convert_budget import (
     fill_pb_timestamp,
     reason_number,
 )
+from services.router.convert_inputs import fill_pb_inputs
+from services.router.convert_table import fill_pb_belief, fill_pb_table, order_of
 from services.router.domain import explain
 from services.router.domain.cascading import NANOS_PER_USD, Cascade
 from services.router.domain.conditions import BreakerState
@@ -21,6 +21,7 @@ from services.router.domain.estimates import Basis
 from services.router.domain.features import Features, Priority, Strategy
 from services.router.domain.plan import ENGINE, Decision, extent_of
 from services.router.domain.prices import worst_case
+from services.router.domain.snapshots import Taken
 from services.router.records import AttemptRecord, DecisionRecord
 from turnpike.router.v1 import decision_pb2 as pb
 
@@ -37,8 +38,6 @@ _PRIORITIES = {
     Priority.INTERACTIVE: pb.PRIORITY_INTERACTIVE,
     Priority.BACKGROUND: pb.PRIORITY_BACKGROUND,
 }
-NOT_ASKED_FOR = 1
-"""Value of Rule.NOT_ASKED_FOR: such candidates were not looked at, the request named another."""
 
 
 def to_pb_decision(record: DecisionRecord) -> pb.Decision:
@@ -48,40 +47,28 @@ def to_pb_decision(record: DecisionRecord) -> pb.Decision:
     return message
 
 
-def to_pb_record(record: DecisionRecord) -> pb.Decision:
+def to_pb_record(record: DecisionRecord, taken: Taken | None = None) -> pb.Decision:
     """The whole record with its candidates by columns, for analytics: made for every request."""
     message = _without_candidates(record)
-    _fill_table(message.candidate_table, record.decision)
+    fill_pb_table(message, record.decision)
+    if taken is not None:
+        fill_pb_inputs(message.inputs, record.decision.question, taken)
     return message
 
 
 def _without_candidates(record: DecisionRecord) -> pb.Decision:
     decision = record.decision
-    question = decision.question
     message = pb.Decision()
     message.decision_id = record.decision_id
     message.request_id = record.request_id
     fill_pb_principal(message.principal, record.caller)
     fill_pb_timestamp(message.decided_at, record.decided_at.timestamp())
-    message.requested_model = question.asked
-    _fill_features(message.features, question.features, record)
-    for task, probability in sorted(question.belief.items(), key=_PROBABILITY, reverse=True):
-        message.task_belief.add(task=task, probability=probability)
-    message.strategy = _STRATEGIES[question.rules.strategy]
-    message.priority = _PRIORITIES[question.rules.priority]
-    message.weights.quality = decision.weights.quality
-    message.weights.cost = decision.weights.cost
-    message.weights.latency = decision.weights.latency
-    message.plan.extend([question.board.model_names[planned.index] for planned in decision.plan])
-    message.reason = record.reason
+    _fill_features(message.features, decision.question.features, record)
+    fill_pb_decided(message, decision, record.reason)
     for attempt in record.attempts_and_mirror:
         fill_pb_attempt(message.attempts.add(), attempt)
     message.failure = reason_number(record.failure)
-    fill_pb_versions(message.versions, decision)
-    message.seed = question.seed
     message.replans = record.replans
-    if decision.plan:
-        message.max_output_tokens = decision.plan[0].output_cap
     message.shadow_plan_first = record.shadow_first
     message.trace_id = record.trace_id
     fill_pb_map(message.metadata, record.metadata)
@@ -93,14 +80,29 @@ def _without_candidates(record: DecisionRecord) -> pb.Decision:
         fill_pb_duration(message.duration, record.duration_s)
     if record.ttft_s is not None:
         fill_pb_duration(message.time_to_first_token, record.ttft_s)
+    return message
+
+
+def fill_pb_decided(message: pb.Decision, decision: Decision, reason: str) -> None:
+    """What follows from the decision alone; convert_replay.py names these fields."""
+    question = decision.question
+    message.requested_model = question.asked
+    fill_pb_belief(message, question.belief)
+    message.strategy = _STRATEGIES[question.rules.strategy]
+    message.priority = _PRIORITIES[question.rules.priority]
+    message.weights.quality = decision.weights.quality
+    message.weights.cost = decision.weights.cost
+    message.weights.latency = decision.weights.latency
+    message.plan.extend([question.board.model_names[planned.index] for planned in decision.plan])
+    message.reason = reason
+    fill_pb_versions(message.versions, decision)
+    message.seed = question.seed
+    if decision.plan:
+        message.max_output_tokens = decision.plan[0].output_cap
     if decision.propensity is not None:
         message.propensity = decision.propensity
     if decision.cascade is not None:
         message.cascade.CopyFrom(_cascade(decision, decision.cascade))
-    return message
-
-
-_PROBABILITY = itemgetter(1)
 
 
 def _cascade(decision: Decision, cascade: Cascade) -> pb.Cascade:
@@ -123,67 +125,10 @@ def _cascade(decision: Decision, cascade: Cascade) -> pb.Cascade:
 
 
 def to_pb_candidates(decision: Decision) -> list[pb.Candidate]:
-    """The candidates that were looked at, in `_order`."""
+    """The candidates that were looked at, in their order."""
     question = decision.question
     bases = question.estimator.basis(question.board, question.belief)
-    return [_candidate(decision, index, bases[index]) for index in _order(decision)]
-
-
-def _fill_table(table: pb.CandidateTable, decision: Decision) -> None:
-    question, expectation, order = decision.question, decision.expectation, _order(decision)
-    board, weather = question.board, question.weather
-    table.models.extend([board.model_names[index] for index in order])
-    table.endpoint_ids.extend([board.endpoint_ids[index] for index in order])
-    dropped: list[int] = decision.codes[order].tolist()
-    if any(dropped):
-        found = list(zip(order, dropped, strict=True))
-        table.excluded_by.extend(
-            [explain.rule_name(decision, index) if code else "" for index, code in found]
-        )
-        table.excluded_reasons.extend(
-            [explain.finding(decision, index) if code else "" for index, code in found]
-        )
-    utility = decision.utility
-    columns = np.array(
-        (
-            expectation.quality,
-            expectation.quality_low,
-            expectation.quality_high,
-            decision.cost_nanos,
-            decision.ttft_s,
-            decision.duration_s,
-            weather.failure_rate,
-            np.where(np.isfinite(utility), utility, 0.0),
-        )
-    )
-    quality, low, high, cost, ttft, duration, failures, utilities = columns[:, order].tolist()
-    table.quality.extend(quality)
-    table.quality_low.extend(low)
-    table.quality_high.extend(high)
-    table.cost_nanos.extend(cost)
-    table.time_to_first_token_s.extend(ttft)
-    table.duration_s.extend(duration)
-    table.output_tokens.extend(expectation.output_tokens[order].astype(np.int64).tolist())
-    table.failure_rate.extend(failures)
-    table.utility.extend(utilities)
-    table.breakers.extend(weather.breaker[order].tolist())
-    if expectation.shipped is not None:
-        table.shipped_quality.extend(expectation.shipped[order].tolist())
-    table.worst_case_nanos.extend([planned.worst_case_nanos for planned in decision.plan])
-
-
-def _order(decision: Decision) -> list[int]:
-    """The candidates that were looked at, the plan's first, then the other eligible ones, the dropped ones last."""
-    order = [planned.index for planned in decision.plan]
-    planned = set(order)
-    codes, utility = decision.codes.tolist(), decision.utility.tolist()
-    rest = [
-        (code != 0, -_finite(utility[index]), index)
-        for index, code in enumerate(codes)
-        if index not in planned and code != NOT_ASKED_FOR
-    ]
-    rest.sort()
-    return order + [index for _, _, index in rest]
+    return [_candidate(decision, index, bases[index]) for index in order_of(decision)]
 
 
 def _candidate(decision: Decision, index: int, basis: Basis) -> pb.Candidate:

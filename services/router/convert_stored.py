@@ -1,6 +1,7 @@
 """Reads decision records back into what was asked, so that they can be decided again under other rules."""
 
 from services.kernel.pricing import Usage
+from services.router.convert_inputs import from_pb_features
 from services.router.domain.access import Caller
 from services.router.domain.catalogue import Capability
 from services.router.domain.features import Features, Priority, Wishes
@@ -48,7 +49,9 @@ def _subject(decision: pb.Decision) -> Subject:
 
 
 def _features(decision: pb.Decision) -> Features:
-    """The recorded features. What a model must be able to do follows from them."""
+    """The recorded features. Where it was not recorded what a model must be able to do follows from them."""
+    if decision.HasField("inputs"):
+        return from_pb_features(decision)
     features = decision.features
     needs = Capability(0)
     for asked, capability in (

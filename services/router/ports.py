@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from services.router.domain.access import Caller
+from services.router.domain.plan import Question
 from services.router.domain.values import value
 from services.router.errors import BudgetRefused
 from services.router.records import AttemptRecord, DecisionRecord, Room
@@ -285,8 +286,11 @@ class DecisionLog(Protocol):
         """The decision by either id; None if nobody has it."""
         ...
 
-    def recent(
+    async def replayable(
         self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
-    ) -> DecisionRecord | None:
-        """The record itself, with everything it was decided from; None if it is not in memory any more."""
+    ) -> tuple[decision_pb2.Decision, Question] | None:
+        """The decision as it is recorded and the question it answered, read back; None if nobody has it.
+
+        Raises PreconditionFailed if what it was made from is kept no longer, or another version's.
+        """
         ...

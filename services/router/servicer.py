@@ -7,6 +7,7 @@ from services.router.convert_decision import to_pb_decision
 from services.router.convert_embed import EmbedForm, from_pb_embed
 from services.router.convert_models import to_pb_models
 from services.router.convert_outcome import StreamForm, UnaryForm
+from services.router.convert_replay import differences, shown, to_pb_again
 from services.router.convert_requests import from_pb_feedback, from_pb_generate
 from services.router.use_cases.application import Application
 from services.router.use_cases.feedback import Learn
@@ -57,10 +58,14 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         )
         if not request.replay:
             return pb.GetDecisionResponse(decision=decision)
-        again, identical = self._application.replayed(
+        recorded, again = await self._application.replayed(
             decision_id=request.decision_id, request_id=request.request_id
         )
-        return pb.GetDecisionResponse(decision=decision, replayed=to_pb_decision(again), identical=identical)
+        packed = to_pb_again(recorded, again)
+        found = differences(recorded, packed)
+        return pb.GetDecisionResponse(
+            decision=decision, replayed=shown(packed, again), identical=not found, differences=found
+        )
 
     async def SubmitFeedback(
         self, request: pb.SubmitFeedbackRequest, context: object

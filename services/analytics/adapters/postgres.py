@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 
-from services.analytics.domain.decisions import DecisionRecord
+from services.analytics.domain.decisions import DecisionRecord, Snapshot
 from services.analytics.domain.queries import DecisionQuery, TimeRange, UsageQuery
 from services.analytics.domain.usage import Freshness, LedgerPage, UsageRow, UsageTotals
 from services.chassis.postgres import Database
+
+SNAPSHOTS_OUTLIVE = timedelta(days=1)  # the records that name them; routers tell of those in use once a day
 
 _TOTALS = (
     "cost_nanos",
@@ -115,8 +117,17 @@ class PostgresDecisions:
         self._database = database
         self._sql = database.queries
 
-    async def store(self, records: Sequence[DecisionRecord]) -> int:
-        """Stores what is new of the records; how many were."""
+    async def store(self, records: Sequence[DecisionRecord], snapshots: Sequence[Snapshot] = ()) -> int:
+        """Stores what is new of the records, and the snapshots that they name; how many records were new."""
+        if snapshots:
+            # First: a record never names what is not there, whatever crashes. By their names, for one order of locks.
+            by_name = sorted(snapshots, key=lambda each: each.snapshot_id)
+            await self._database.execute(
+                self._sql["store_snapshots"],
+                [each.snapshot_id for each in by_name],
+                [each.content for each in by_name],
+                max(record.decided_at for record in records).date(),
+            )
         stored = await self._database.fetchval(
             self._sql["store_decisions"],
             [record.organisation_id for record in records],
@@ -134,6 +145,20 @@ class PostgresDecisions:
             [record.record for record in records],
         )
         return int(stored)
+
+    async def snapshots(self, snapshot_ids: Sequence[bytes]) -> list[Snapshot]:
+        """Those of the snapshots that are kept."""
+        rows = await self._database.fetch(self._sql["snapshots_by_id"], list(snapshot_ids))
+        return [Snapshot(**row) for row in rows]
+
+    async def forget(self, before: datetime, rows: int) -> int:
+        """Deletes up to so many records from before a time, and as many snapshots that no later one names; how many."""
+        records = await self._database.fetchval(self._sql["forget_decisions"], before, rows)
+        # A record of the day before may still be there, or under way.
+        snapshots = await self._database.fetchval(
+            self._sql["forget_snapshots"], before.date() - SNAPSHOTS_OUTLIVE, rows
+        )
+        return int(records) + int(snapshots)
 
     async def list(self, query: DecisionQuery, after: tuple[datetime, str] | None) -> list[DecisionRecord]:
         """Records after a key, newest first."""

@@ -22,3 +22,11 @@ class DecisionRecord:
     failed: bool
     attempts: int
     record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What many decisions were made from, as the router wrote it."""
+
+    snapshot_id: bytes
+    content: bytes

@@ -151,6 +151,39 @@ WITH stored AS (
 )
 SELECT count(*) FROM stored;
 
+-- name: store_snapshots
+-- Stores what decisions are made from, once each; of what is there already only the day of its last use moves.
+-- Locks: the snapshots in the order given.
+INSERT INTO decision_snapshot AS known (snapshot_id, content, used_on)
+SELECT given.snapshot_id, given.content, $3 FROM unnest($1::bytea[], $2::bytea[]) AS given (snapshot_id, content)
+ON CONFLICT (snapshot_id) DO UPDATE SET used_on = excluded.used_on WHERE known.used_on < excluded.used_on;
+
+-- name: snapshots_by_id
+-- Snapshots by their names.
+SELECT snapshot_id, content FROM decision_snapshot WHERE snapshot_id = ANY($1::bytea[]);
+
+-- name: forget_decisions
+-- Deletes at most $2 decision records from before $1; returns how many.
+WITH gone AS (
+    DELETE FROM decision
+    WHERE (organisation_id, decision_id) IN (
+        SELECT organisation_id, decision_id FROM decision WHERE decided_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_snapshots
+-- Deletes at most $2 snapshots that were last used before $1; returns how many.
+WITH gone AS (
+    DELETE FROM decision_snapshot
+    WHERE snapshot_id IN (
+        SELECT snapshot_id FROM decision_snapshot WHERE used_on < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT count(*) FROM gone;
+
 -- name: list_decisions
 -- Decision records, newest first, after the one in $13 (time) and $14 (id).
 SELECT

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.analytics.domain.decisions import DecisionRecord
+from services.analytics.domain.decisions import DecisionRecord, Snapshot
 from services.analytics.domain.queries import DecisionQuery
 from services.analytics.ports import DecisionStore
 from services.kernel.errors import NotFound
@@ -15,9 +15,13 @@ class Decisions:
     def __init__(self, store: DecisionStore) -> None:
         self._store = store
 
-    async def record(self, records: Sequence[DecisionRecord]) -> int:
-        """Keeps records; how many of them were new."""
-        return await self._store.store(records) if records else 0
+    async def record(self, records: Sequence[DecisionRecord], snapshots: Sequence[Snapshot] = ()) -> int:
+        """Keeps records, and the snapshots that they name; how many of them were new."""
+        return await self._store.store(records, snapshots) if records else 0
+
+    async def snapshots(self, snapshot_ids: Sequence[bytes]) -> list[Snapshot]:
+        """Those of the snapshots that are still kept."""
+        return await self._store.snapshots(snapshot_ids) if snapshot_ids else []
 
     async def list(self, query: DecisionQuery, token: str) -> tuple[list[DecisionRecord], str]:
         """A page of records, newest first, and the token of the next."""

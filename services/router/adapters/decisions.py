@@ -7,6 +7,7 @@ here is ever in a request's way.
 import asyncio
 import itertools
 from collections import OrderedDict, deque
+from datetime import date
 from typing import TYPE_CHECKING
 
 import grpc
@@ -16,8 +17,12 @@ from prometheus_client import Counter
 from services.chassis import tracing
 from services.chassis.channel import Remote
 from services.chassis.status import RemoteError
-from services.kernel.errors import TurnpikeError
+from services.kernel.errors import PreconditionFailed, TurnpikeError
 from services.router.convert_decision import to_pb_decision, to_pb_record
+from services.router.convert_inputs import from_pb_question
+from services.router.domain.codec import CodecError
+from services.router.domain.plan import Question
+from services.router.domain.snapshots import Archive
 from services.router.records import DecisionRecord
 from turnpike.analytics.v1 import analytics_pb2 as pb
 from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
@@ -30,8 +35,14 @@ BUFFER_MAX = 20_000
 """Records that wait for analytics: some minutes of a busy router, at about 3 KB each."""
 
 BATCH_MAX = 200
+YIELD_EVERY = 10
+"""Records that are written between two moments in which the router serves others: some two milliseconds."""
+
 GATHER_S = 0.25
 """Records are gathered this long: dashboards may lag so much, and a batch costs a fraction of single messages."""
+
+TOLD_MAX = 100_000
+"""Names of snapshots that are remembered as told, 10 MB; a day of a busy replica. Beyond it they are told again."""
 
 ACKNOWLEDGED_WITHIN_S = 10.0
 RECONNECT_S = 1.0
@@ -42,12 +53,30 @@ DROPPED = Counter("turnpike_router_decisions_dropped", "Decision records that an
 log = structlog.get_logger()
 
 
+class Told:
+    """The snapshots that went over one stream: each is told once a day, so that analytics knows which are in use."""
+
+    def __init__(self) -> None:
+        self._day: date | None = None
+        self._ids: set[bytes] = set()
+
+    def is_new(self, snapshot_id: bytes, day: date) -> bool:
+        """True if a snapshot is to be sent with a decision of that day."""
+        if day != self._day or len(self._ids) >= TOLD_MAX:
+            self._day, self._ids = day, set()
+        if snapshot_id in self._ids:
+            return False
+        self._ids.add(snapshot_id)
+        return True
+
+
 class Decisions:
     """The `DecisionLog` port."""
 
     def __init__(self, analytics: Remote | None, *, kept: int) -> None:
         self._analytics = analytics
         self._stub = AnalyticsServiceStub(analytics.channel) if analytics is not None else None
+        self._archive = Archive()
         self._kept_max = kept
         self._kept: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._by_request: dict[tuple[str, str], str] = {}
@@ -70,27 +99,54 @@ class Decisions:
     async def find(
         self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
     ) -> decision_pb2.Decision | None:
-        record = self.recent(organisation_id, decision_id=decision_id, request_id=request_id)
+        record = self._recent(organisation_id, decision_id, request_id)
         if record is not None:
             return to_pb_decision(record)
+        answer = await self._recorded(organisation_id, decision_id, request_id, with_snapshots=False)
+        return answer.decision if answer is not None else None
+
+    async def replayable(
+        self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
+    ) -> tuple[decision_pb2.Decision, Question] | None:
+        record = self._recent(organisation_id, decision_id, request_id)
+        if record is not None:
+            taken = self._archive.take(record.decision.question)
+            packed = to_pb_record(record, taken)
+            contents = {each.snapshot_id: each.content for each in taken.all}
+        else:
+            answer = await self._recorded(organisation_id, decision_id, request_id, with_snapshots=True)
+            if answer is None:
+                return None
+            packed, contents = answer.packed, {each.snapshot_id: each.content for each in answer.snapshots}
+        if not packed.HasField("inputs"):
+            raise PreconditionFailed("What this decision was made from was not recorded.")
+        try:
+            return packed, from_pb_question(packed, contents)
+        except KeyError:
+            raise PreconditionFailed("What this decision was made from is kept no longer.") from None
+        except CodecError as error:
+            raise PreconditionFailed(
+                f"What this decision was made from cannot be read by this version: {error}."
+            ) from None
+
+    async def _recorded(
+        self, organisation_id: str, decision_id: str, request_id: str, *, with_snapshots: bool
+    ) -> pb.GetRecordResponse | None:
         if self._stub is None or self._analytics is None:
             return None
-        request = pb.GetDecisionRequest(organisation_id=organisation_id)
+        request = pb.GetRecordRequest(organisation_id=organisation_id, with_snapshots=with_snapshots)
         if decision_id:
             request.decision_id = decision_id
         else:
             request.request_id = request_id
         try:
-            answer = await self._analytics.unary(self._stub.GetDecision, request, timeout_s=FIND_TIMEOUT_S)
+            return await self._analytics.unary(self._stub.GetRecord, request, timeout_s=FIND_TIMEOUT_S)
         except RemoteError as error:
             if error.reason == "NOT_FOUND":
                 return None
             raise
-        return answer.decision
 
-    def recent(
-        self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
-    ) -> DecisionRecord | None:
+    def _recent(self, organisation_id: str, decision_id: str, request_id: str) -> DecisionRecord | None:
         wanted = decision_id or self._by_request.get((organisation_id, request_id), "")
         record = self._kept.get(wanted)
         return record if record is not None and record.caller.organisation_id == organisation_id else None
@@ -119,16 +175,13 @@ class Decisions:
     async def _send_over_one_stream(self, stub: "AnalyticsServiceAsyncStub") -> None:
         assert self._analytics is not None
         call = stub.RecordDecisions(metadata=self._analytics.metadata())
+        told = Told()
         try:
             for number in itertools.count(1):
                 await self._filled.wait()
                 await asyncio.sleep(GATHER_S)
                 batch = list(itertools.islice(self._buffer, BATCH_MAX))
-                request = pb.RecordDecisionsRequest(
-                    batch_id=number,
-                    decisions=[to_pb_record(record) for record, _ in batch],
-                    traceparents=[traceparent for _, traceparent in batch],
-                )
+                request = await self._request_of(number, batch, told)
                 async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
                     await call.write(request)
                     answer = await call.read()
@@ -143,6 +196,22 @@ class Decisions:
                     self._empty.set()
         finally:
             call.cancel()
+
+    async def _request_of(
+        self, number: int, batch: list[tuple[DecisionRecord, str]], told: "Told"
+    ) -> pb.RecordDecisionsRequest:
+        request = pb.RecordDecisionsRequest(
+            batch_id=number, traceparents=[traceparent for _, traceparent in batch]
+        )
+        for place, (record, _) in enumerate(batch, 1):
+            if place % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+            taken = self._archive.take(record.decision.question)
+            request.decisions.append(to_pb_record(record, taken))
+            for each in taken.all:
+                if told.is_new(each.snapshot_id, record.decided_at.date()):
+                    request.snapshots.add(snapshot_id=each.snapshot_id, content=each.content)
+        return request
 
     def keep(self, record: DecisionRecord) -> None:
         if self._kept_max == 0:

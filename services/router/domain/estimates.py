@@ -63,6 +63,42 @@ class Basis:
     """The organisation's own outcomes that moved it, as they weigh after forgetting."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Moves:
+    """What an organisation's own outcomes move expectations by: tasks (rows) × candidates (columns)."""
+
+    mean: Floats
+    half_width: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """Expectations laid out by task, so that a request's are its belief's means of them. NaN is unknown."""
+
+    tasks: tuple[str, ...]
+    quality: Floats
+    """Tasks (rows) × candidates (columns)."""
+    half_width: Floats
+    """The same, or one row that stands for every task."""
+    complete: bool = False
+    """True: no quality is unknown. False: one may be."""
+    outcomes: Moves | None = None
+
+    def expect(self, board: Board, belief: TaskProbabilities, features: Features) -> Expectation:
+        """What is expected of a request: the one sum that live decisions and replays share."""
+        shares = np.fromiter(belief.values(), np.float64, len(belief))
+        quality = shares @ self.quality
+        half_width = self.half_width if self.half_width.ndim == 1 else shares @ self.half_width
+        tokens = board.filled(float(features.output_tokens_hint or OUTPUT_TOKENS_TYPICAL))
+        moves = self.outcomes
+        if moves is None:
+            return Expectation(quality, half_width, tokens, complete=self.complete)
+        # A correction of the unknown is unknown: outcomes alone say too little to satisfy a floor.
+        moved = np.minimum(np.maximum(quality + shares @ moves.mean, 0.0), 1.0)
+        half_width = np.minimum(half_width, shares @ moves.half_width)
+        return Expectation(moved, half_width, tokens, quality, self.complete)
+
+
 class Estimator(Protocol):
     """Predicts quality and length. Pure: the same board, belief and features give the same expectation."""
 
@@ -75,9 +111,31 @@ class Estimator(Protocol):
         """What is expected of every candidate."""
         ...
 
+    def tables(self, board: Board, tasks: tuple[str, ...]) -> Tables:
+        """What `expect` looks up: the same arrays for the same board and tasks, so that they are kept once."""
+        ...
+
     def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
         """Where that comes from, per candidate; computed when somebody looks."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """Expects what was expected once, from the tables that were kept of it."""
+
+    version: str
+    kept: Tables
+
+    def expect(self, board: Board, belief: TaskProbabilities, features: Features) -> Expectation:
+        return self.kept.expect(board, belief, features)
+
+    def tables(self, board: Board, tasks: tuple[str, ...]) -> Tables:
+        return self.kept
+
+    def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
+        """Where it came from was not kept, beside its version."""
+        return [Basis()] * len(board)
 
 
 class CataloguePriors:
@@ -86,10 +144,11 @@ class CataloguePriors:
     version = "catalogue"
 
     def expect(self, board: Board, belief: TaskProbabilities, features: Features) -> Expectation:
-        tasks = tuple(belief)
-        total = np.array([belief[task] for task in tasks]) @ board.priors(tasks)
-        length = float(features.output_tokens_hint or OUTPUT_TOKENS_TYPICAL)
-        return Expectation(total, board.filled(PRIOR_HALF_WIDTH), board.filled(length))
+        return self.tables(board, tuple(belief)).expect(board, belief, features)
+
+    def tables(self, board: Board, tasks: tuple[str, ...]) -> Tables:
+        """The catalogue's."""
+        return Tables(tasks, board.priors(tasks), board.filled(PRIOR_HALF_WIDTH))
 
     def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
         known = ~np.isnan(np.array(list(belief.values())) @ board.priors(tuple(belief)))

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from services.router.domain.board import Board
-from services.router.domain.estimates import Basis, Estimator, Expectation, TaskProbabilities
+from services.router.domain.estimates import (
+    Basis,
+    Estimator,
+    Expectation,
+    Moves,
+    Tables,
+    TaskProbabilities,
+)
 from services.router.domain.features import Features
 from services.router.domain.learning.evidence import Evidence
 from services.router.domain.utility import Floats
@@ -25,8 +32,7 @@ class _Corrections:
     """Tasks (rows) × candidates (columns) of one board."""
 
     board: Board
-    mean: Floats
-    half_width: Floats
+    tables: Tables
     weight: Floats
 
 
@@ -47,13 +53,11 @@ class LearnedEstimator:
         return f"{self.shipped.version}+{self.outcomes}"
 
     def expect(self, board: Board, belief: TaskProbabilities, features: Features) -> Expectation:
-        shipped = self.shipped.expect(board, belief, features)
-        corrections = self._corrections(board, tuple(belief))
-        shares = np.fromiter(belief.values(), np.float64, len(belief))
-        # A correction of the unknown is unknown: outcomes alone say too little to satisfy a floor.
-        quality = np.minimum(np.maximum(shipped.quality + shares @ corrections.mean, 0.0), 1.0)
-        half_width = np.minimum(shipped.half_width, shares @ corrections.half_width)
-        return Expectation(quality, half_width, shipped.output_tokens, shipped.quality, shipped.complete)
+        return self.tables(board, tuple(belief)).expect(board, belief, features)
+
+    def tables(self, board: Board, tasks: tuple[str, ...]) -> Tables:
+        """As shipped, and what the outcomes move that by."""
+        return self._corrections(board, tasks).tables
 
     def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
         """As shipped, with the outcomes that moved it."""
@@ -72,10 +76,13 @@ class LearnedEstimator:
         found = self._tables.get(key)
         if found is None or found.board is not board:
             rows = [self.evidence.corrections({task: 1.0}, board.model_names) for task in tasks]
-            found = self._tables[key] = _Corrections(
-                board,
+            moves = Moves(
                 np.stack([mean for mean, _ in rows]),
                 np.asarray(NINETY_PERCENT * np.stack([deviation for _, deviation in rows]), np.float64),
+            )
+            found = self._tables[key] = _Corrections(
+                board,
+                replace(self.shipped.tables(board, tasks), outcomes=moves),
                 np.stack([self.evidence.weights(task, board.model_names) for task in tasks]),
             )
             while len(self._tables) > TABLES_KEPT:

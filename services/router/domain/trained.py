@@ -14,10 +14,10 @@ import numpy as np
 
 from services.router.domain.board import Board
 from services.router.domain.estimates import (
-    OUTPUT_TOKENS_TYPICAL,
     PRIOR_HALF_WIDTH,
     Basis,
     Expectation,
+    Tables,
     TaskProbabilities,
 )
 from services.router.domain.features import Features
@@ -47,12 +47,9 @@ class Table:
     """Tasks (rows) × candidates (columns). NaN is unknown."""
 
     board: Board
-    quality: Floats
-    half_width: Floats
+    tables: Tables
     prior_outcomes: Floats
     """How many outcomes of the prior's training a quality rests on; 0: the catalogue alone."""
-    complete: bool
-    """True: nothing is unknown."""
 
 
 class TrainedExpectations:
@@ -70,15 +67,11 @@ class TrainedExpectations:
 
     def expect(self, board: Board, belief: TaskProbabilities, features: Features) -> Expectation:
         """A look-up and two products: the text has been read by the classifier already."""
-        table = self.table(board, tuple(belief))
-        shares = np.fromiter(belief.values(), np.float64, len(belief))
-        length = float(features.output_tokens_hint or OUTPUT_TOKENS_TYPICAL)
-        return Expectation(
-            shares @ table.quality,
-            shares @ table.half_width,
-            board.filled(length),
-            complete=table.complete,
-        )
+        return self.tables(board, tuple(belief)).expect(board, belief, features)
+
+    def tables(self, board: Board, tasks: tuple[str, ...]) -> Tables:
+        """The catalogue's and the prior's, weighed."""
+        return self.table(board, tasks).tables
 
     def basis(self, board: Board, belief: TaskProbabilities) -> Sequence[Basis]:
         """Where each candidate's quality comes from; for people who look."""
@@ -118,8 +111,8 @@ class TrainedExpectations:
         for row, task in enumerate(tasks):
             self._add(task, known, catalogue[row], quality[row], variance[row], outcomes[row])
         half_width = NINETY_PERCENT * np.sqrt(np.maximum(variance, VARIANCE_MIN))
-        complete = not np.isnan(quality).any()
-        return Table(board, np.clip(quality, 0.0, 1.0), half_width, outcomes, bool(complete))
+        tables = Tables(tasks, np.clip(quality, 0.0, 1.0), half_width, not np.isnan(quality).any())
+        return Table(board, tables, outcomes)
 
     def _add(
         self,

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from typing import TypeVar
 
-from services.kernel.errors import NotFound, PreconditionFailed
+from services.kernel.errors import NotFound
 from services.kernel.ids import DecisionId, RequestId
-from services.router.domain import explain
 from services.router.domain.catalogue import ModelFacts
 from services.router.domain.estimates import TaskProbabilities
 from services.router.domain.features import Features, Wishes
@@ -277,32 +276,19 @@ class Application:
             raise NotFound("decision", decision_id or request_id)
         return found
 
-    def replayed(self, *, decision_id: str, request_id: str) -> tuple[DecisionRecord, bool]:
-        """A decision made again from its own snapshots, and whether both are the same.
+    async def replayed(self, *, decision_id: str, request_id: str) -> tuple[decision_pb2.Decision, Decision]:
+        """A decision as it was recorded, and made again from what is kept of it, wherever it was made.
 
-        Raises PreconditionFailed once the snapshots are no longer kept.
+        Raises NotFound, and PreconditionFailed once what it was made from is kept no longer.
         """
-        record = self._log.recent(
-            current_caller().organisation_id, decision_id=decision_id, request_id=request_id
+        caller = current_caller()
+        found = await self._log.replayable(
+            caller.organisation_id, decision_id=decision_id, request_id=request_id
         )
-        if record is None:
-            raise PreconditionFailed(
-                "What this decision was made from is no longer in this replica's memory."
-            )
-        again = decide(record.decision.question)
-        return with_changes(record, decision=again), same(again, record.decision)
-
-
-def same(one: Decision, other: Decision) -> bool:
-    """True if two decisions agree in everything: plan, exclusions, estimates, utilities, reasons."""
-    return (
-        one.plan == other.plan
-        and one.codes.tobytes() == other.codes.tobytes()
-        and one.utility.tobytes() == other.utility.tobytes()
-        and one.cost_nanos.tobytes() == other.cost_nanos.tobytes()
-        and one.expectation.quality.tobytes() == other.expectation.quality.tobytes()
-        and explain.reason(one) == explain.reason(other)
-    )
+        if found is None or found[0].principal.project_id != caller.project_id:
+            raise NotFound("decision", decision_id or request_id)
+        recorded, question = found
+        return recorded, decide(question)
 
 
 def _dimensions(metadata: dict[str, str], subject: Subject) -> dict[str, str]:

@@ -144,6 +144,7 @@ class RecordDecisionsRequest(_message.Message):
     BATCH_ID_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
     TRACEPARENTS_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.int
     """Number of the batch on this stream, from 1."""
     @_builtins.property
@@ -156,20 +157,123 @@ class RecordDecisionsRequest(_message.Message):
         Empty, or shorter than `decisions`: none.
         """
 
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionSnapshot]:
+        """Snapshots that these records name and that were not sent on this stream before, today."""
+
     def __init__(
         self,
         *,
         batch_id: _builtins.int = ...,
         decisions: _abc.Iterable[_decision_pb2.Decision] | None = ...,
         traceparents: _abc.Iterable[_builtins.str] | None = ...,
+        snapshots: _abc.Iterable[Global___DecisionSnapshot] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "decisions", b"decisions", "traceparents", b"traceparents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "decisions", b"decisions", "snapshots", b"snapshots", "traceparents", b"traceparents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordDecisionsRequest: _TypeAlias = RecordDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class DecisionSnapshot(_message.Message):
+    """DecisionSnapshot is something that many decisions were made from, kept once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    snapshot_id: _builtins.bytes
+    """The first 16 bytes of the SHA-256 of its content before compression."""
+    content: _builtins.bytes
+    """The content as the router writes it; at most 4 MB."""
+    def __init__(
+        self,
+        *,
+        snapshot_id: _builtins.bytes = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "snapshot_id", b"snapshot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionSnapshot: _TypeAlias = DecisionSnapshot  # noqa: Y015
+
+@_typing.final
+class GetRecordRequest(_message.Message):
+    """GetRecordRequest names a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANISATION_ID_FIELD_NUMBER: _builtins.int
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WITH_SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    organisation_id: _builtins.str
+    """Whose; required."""
+    decision_id: _builtins.str
+    """Its id."""
+    request_id: _builtins.str
+    """The request's id."""
+    with_snapshots: _builtins.bool
+    """True to get the snapshots that it names as well."""
+    def __init__(
+        self,
+        *,
+        organisation_id: _builtins.str = ...,
+        decision_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        with_snapshots: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "name", b"name", "organisation_id", b"organisation_id", "request_id", b"request_id", "with_snapshots", b"with_snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_name: _TypeAlias = _typing.Literal["decision_id", "request_id"]  # noqa: Y015
+    _WhichOneofArgType_name: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_name) -> _WhichOneofReturnType_name | None: ...
+
+Global___GetRecordRequest: _TypeAlias = GetRecordRequest  # noqa: Y015
+
+@_typing.final
+class GetRecordResponse(_message.Message):
+    """GetRecordResponse is the record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decision(self) -> _decision_pb2.Decision:
+        """The record as GetDecision gives it."""
+
+    @_builtins.property
+    def packed(self) -> _decision_pb2.Decision:
+        """The record as the router sent it."""
+
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionSnapshot]:
+        """Those of its snapshots that are still kept, if asked for."""
+
+    def __init__(
+        self,
+        *,
+        decision: _decision_pb2.Decision | None = ...,
+        packed: _decision_pb2.Decision | None = ...,
+        snapshots: _abc.Iterable[Global___DecisionSnapshot] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "packed", b"packed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "packed", b"packed", "snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRecordResponse: _TypeAlias = GetRecordResponse  # noqa: Y015
 
 @_typing.final
 class RecordDecisionsResponse(_message.Message):

@@ -72,6 +72,11 @@ class AnalyticsServiceStub:
                 request_serializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetDecisionRequest.SerializeToString,
                 response_deserializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetDecisionResponse.FromString,
                 _registered_method=True)
+        self.GetRecord = channel.unary_unary(
+                '/turnpike.analytics.v1.AnalyticsService/GetRecord',
+                request_serializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetRecordRequest.SerializeToString,
+                response_deserializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetRecordResponse.FromString,
+                _registered_method=True)
         self.QueryWaste = channel.unary_unary(
                 '/turnpike.analytics.v1.AnalyticsService/QueryWaste',
                 request_serializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.QueryWasteRequest.SerializeToString,
@@ -144,6 +149,13 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRecord(self, request, context):
+        """GetRecord returns one decision record to a router, with what the decision was made from; for services of ours alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def QueryWaste(self, request, context):
         """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs, answers
         that a check rejected, mirrors.
@@ -203,6 +215,11 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.GetDecision,
                     request_deserializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetDecisionRequest.FromString,
                     response_serializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetDecisionResponse.SerializeToString,
+            ),
+            'GetRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRecord,
+                    request_deserializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetRecordRequest.FromString,
+                    response_serializer=turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetRecordResponse.SerializeToString,
             ),
             'QueryWaste': grpc.unary_unary_rpc_method_handler(
                     servicer.QueryWaste,
@@ -412,6 +429,33 @@ class AnalyticsService:
             '/turnpike.analytics.v1.AnalyticsService/GetDecision',
             turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetDecisionRequest.SerializeToString,
             turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/turnpike.analytics.v1.AnalyticsService/GetRecord',
+            turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetRecordRequest.SerializeToString,
+            turnpike_dot_analytics_dot_v1_dot_analytics__pb2.GetRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,8 @@ class AnalyticsServiceStub:
     """ListDecisions lists decision records, newest first."""
     GetDecision: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetDecisionRequest, _analytics_pb2.GetDecisionResponse]
     """GetDecision returns one decision record."""
+    GetRecord: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetRecordRequest, _analytics_pb2.GetRecordResponse]
+    """GetRecord returns one decision record to a router, with what the decision was made from; for services of ours alone."""
     QueryWaste: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.QueryWasteRequest, _analytics_pb2.QueryWasteResponse]
     """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs, answers
     that a check rejected, mirrors.
@@ -81,6 +83,8 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     """ListDecisions lists decision records, newest first."""
     GetDecision: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetDecisionRequest, _analytics_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """GetDecision returns one decision record."""
+    GetRecord: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetRecordRequest, _analytics_pb2.GetRecordResponse]  # type: ignore[assignment]
+    """GetRecord returns one decision record to a router, with what the decision was made from; for services of ours alone."""
     QueryWaste: _aio.UnaryUnaryMultiCallable[_analytics_pb2.QueryWasteRequest, _analytics_pb2.QueryWasteResponse]  # type: ignore[assignment]
     """QueryWaste lists money that bought nothing: failed attempts, cancelled answers, hedges that lost, cut outputs, answers
     that a check rejected, mirrors.
@@ -144,6 +148,13 @@ class AnalyticsServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_analytics_pb2.GetDecisionResponse, _abc.Awaitable[_analytics_pb2.GetDecisionResponse]]:
         """GetDecision returns one decision record."""
+
+    def GetRecord(
+        self,
+        request: _analytics_pb2.GetRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analytics_pb2.GetRecordResponse, _abc.Awaitable[_analytics_pb2.GetRecordResponse]]:
+        """GetRecord returns one decision record to a router, with what the decision was made from; for services of ours alone."""
 
     def QueryWaste(
         self,

@@ -148,6 +148,7 @@ class Decision(_message.Message):
     STREAMED_FIELD_NUMBER: _builtins.int
     CANDIDATE_TABLE_FIELD_NUMBER: _builtins.int
     CASCADE_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Its id: "dec_" and 26 characters."""
     request_id: _builtins.str
@@ -236,6 +237,10 @@ class Decision(_message.Message):
     def cascade(self) -> Global___Cascade:
         """Whether a cheap model was to be asked first, and what both roads were expected to cost. Absent: nobody asked for it."""
 
+    @_builtins.property
+    def inputs(self) -> Global___DecisionInputs:
+        """What else it depended on, so that it can be made again. Absent: recorded before that was kept."""
+
     def __init__(
         self,
         *,
@@ -268,16 +273,191 @@ class Decision(_message.Message):
         streamed: _builtins.bool = ...,
         candidate_table: Global___CandidateTable | None = ...,
         cascade: Global___Cascade | None = ...,
+        inputs: Global___DecisionInputs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "candidate_table", b"candidate_table", "cascade", b"cascade", "cost", b"cost", "decided_at", b"decided_at", "duration", b"duration", "features", b"features", "principal", b"principal", "propensity", b"propensity", "time_to_first_token", b"time_to_first_token", "versions", b"versions", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "candidate_table", b"candidate_table", "cascade", b"cascade", "cost", b"cost", "decided_at", b"decided_at", "duration", b"duration", "features", b"features", "inputs", b"inputs", "principal", b"principal", "propensity", b"propensity", "time_to_first_token", b"time_to_first_token", "versions", b"versions", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "attempts", b"attempts", "candidate_table", b"candidate_table", "candidates", b"candidates", "cascade", b"cascade", "cost", b"cost", "decided_at", b"decided_at", "decision_id", b"decision_id", "duration", b"duration", "failure", b"failure", "features", b"features", "max_output_tokens", b"max_output_tokens", "metadata", b"metadata", "plan", b"plan", "principal", b"principal", "priority", b"priority", "propensity", b"propensity", "reason", b"reason", "replans", b"replans", "request_id", b"request_id", "requested_model", b"requested_model", "seed", b"seed", "shadow_plan_first", b"shadow_plan_first", "strategy", b"strategy", "streamed", b"streamed", "task_belief", b"task_belief", "time_to_first_token", b"time_to_first_token", "trace_id", b"trace_id", "versions", b"versions", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "attempts", b"attempts", "candidate_table", b"candidate_table", "candidates", b"candidates", "cascade", b"cascade", "cost", b"cost", "decided_at", b"decided_at", "decision_id", b"decision_id", "duration", b"duration", "failure", b"failure", "features", b"features", "inputs", b"inputs", "max_output_tokens", b"max_output_tokens", "metadata", b"metadata", "plan", b"plan", "principal", b"principal", "priority", b"priority", "propensity", b"propensity", "reason", b"reason", "replans", b"replans", "request_id", b"request_id", "requested_model", b"requested_model", "seed", b"seed", "shadow_plan_first", b"shadow_plan_first", "strategy", b"strategy", "streamed", b"streamed", "task_belief", b"task_belief", "time_to_first_token", b"time_to_first_token", "trace_id", b"trace_id", "versions", b"versions", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__propensity: _TypeAlias = _typing.Literal["propensity"]  # noqa: Y015
     _WhichOneofArgType__propensity: _TypeAlias = _typing.Literal["_propensity", b"_propensity"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__propensity) -> _WhichOneofReturnType__propensity | None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class DecisionInputs(_message.Message):
+    """DecisionInputs is what a decision was made from beside its features, belief and seed: the snapshots by their ids, the
+    first 16 bytes of the SHA-256 of their content, and what belongs to this request alone.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOARD_FIELD_NUMBER: _builtins.int
+    WEATHER_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    ESTIMATES_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    NOW_S_FIELD_NUMBER: _builtins.int
+    QUALITY_MIN_FIELD_NUMBER: _builtins.int
+    INPUT_BOUNDS_FIELD_NUMBER: _builtins.int
+    LONGEST_BOUNDS_FIELD_NUMBER: _builtins.int
+    PRESSURE_FIELD_NUMBER: _builtins.int
+    AVOID_FIELD_NUMBER: _builtins.int
+    HEADROOM_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    DROPS_UNSUPPORTED_FIELD_NUMBER: _builtins.int
+    REASONING_EFFORT_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    OUTPUT_CAP_ASKED_FIELD_NUMBER: _builtins.int
+    VENDOR_FILES_OF_FIELD_NUMBER: _builtins.int
+    LONGEST_TEXT_BOUND_FIELD_NUMBER: _builtins.int
+    CACHE_MARKERS_FIELD_NUMBER: _builtins.int
+    CACHE_MARKERS_LONG_FIELD_NUMBER: _builtins.int
+    board: _builtins.bytes
+    """The candidates, their facts and prices."""
+    weather: _builtins.bytes
+    """How endpoints fared: health, breakers and measured speed, as of the second."""
+    terms: _builtins.bytes
+    """The rules in force, and what they and the grants forbid the caller."""
+    estimates: _builtins.bytes
+    """What was expected of each candidate at each task."""
+    outcomes: _builtins.bytes
+    """What the organisation's own outcomes moved that by. Empty: there were none."""
+    now_s: _builtins.float
+    """Unix seconds at which it was looked."""
+    quality_min: _builtins.float
+    """The quality floor in force. Absent: none."""
+    pressure: _builtins.float
+    """How far the tightest budget was used up ahead of time, 0 to 1."""
+    needs: _builtins.int
+    """What a model had to be able to do, as the bits of the engine."""
+    embedding: _builtins.bool
+    """True if vectors were asked for."""
+    drops_unsupported: _builtins.bool
+    """True if a parameter that a model refuses was to be left out."""
+    reasoning_effort: _builtins.str
+    """Reasoning effort asked for. Empty: the model's own."""
+    choices: _builtins.int
+    """Answers asked for."""
+    output_cap_asked: _builtins.int
+    """The caller's output cap in tokens. Absent: none."""
+    vendor_files_of: _builtins.str
+    """Provider that holds a file the request names. Empty: none."""
+    longest_text_bound: _builtins.int
+    """Bound of the longest text to be embedded. Absent: the input is one."""
+    cache_markers: _builtins.bool
+    """True if parts were marked for the vendor's prompt cache."""
+    cache_markers_long: _builtins.bool
+    """True if some were marked for its long-lived one."""
+    @_builtins.property
+    def input_bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Exact bounds of the input by the board's tokenizers. Empty: the features' bound."""
+
+    @_builtins.property
+    def longest_bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The same of the longest text to be embedded."""
+
+    @_builtins.property
+    def avoid(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Endpoints that had failed this request already."""
+
+    @_builtins.property
+    def headroom(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputHeadroom]:
+        """What budgets had left that refused a plan before."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional parameters that the request set."""
+
+    def __init__(
+        self,
+        *,
+        board: _builtins.bytes = ...,
+        weather: _builtins.bytes = ...,
+        terms: _builtins.bytes = ...,
+        estimates: _builtins.bytes = ...,
+        outcomes: _builtins.bytes = ...,
+        now_s: _builtins.float = ...,
+        quality_min: _builtins.float | None = ...,
+        input_bounds: _abc.Iterable[_builtins.int] | None = ...,
+        longest_bounds: _abc.Iterable[_builtins.int] | None = ...,
+        pressure: _builtins.float = ...,
+        avoid: _abc.Iterable[_builtins.str] | None = ...,
+        headroom: _abc.Iterable[Global___InputHeadroom] | None = ...,
+        needs: _builtins.int = ...,
+        embedding: _builtins.bool = ...,
+        parameters: _abc.Iterable[_builtins.str] | None = ...,
+        drops_unsupported: _builtins.bool = ...,
+        reasoning_effort: _builtins.str = ...,
+        choices: _builtins.int = ...,
+        output_cap_asked: _builtins.int | None = ...,
+        vendor_files_of: _builtins.str = ...,
+        longest_text_bound: _builtins.int | None = ...,
+        cache_markers: _builtins.bool = ...,
+        cache_markers_long: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_longest_text_bound", b"_longest_text_bound", "_output_cap_asked", b"_output_cap_asked", "_quality_min", b"_quality_min", "longest_text_bound", b"longest_text_bound", "output_cap_asked", b"output_cap_asked", "quality_min", b"quality_min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_longest_text_bound", b"_longest_text_bound", "_output_cap_asked", b"_output_cap_asked", "_quality_min", b"_quality_min", "avoid", b"avoid", "board", b"board", "cache_markers", b"cache_markers", "cache_markers_long", b"cache_markers_long", "choices", b"choices", "drops_unsupported", b"drops_unsupported", "embedding", b"embedding", "estimates", b"estimates", "headroom", b"headroom", "input_bounds", b"input_bounds", "longest_bounds", b"longest_bounds", "longest_text_bound", b"longest_text_bound", "needs", b"needs", "now_s", b"now_s", "outcomes", b"outcomes", "output_cap_asked", b"output_cap_asked", "parameters", b"parameters", "pressure", b"pressure", "quality_min", b"quality_min", "reasoning_effort", b"reasoning_effort", "terms", b"terms", "vendor_files_of", b"vendor_files_of", "weather", b"weather"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__longest_text_bound: _TypeAlias = _typing.Literal["longest_text_bound"]  # noqa: Y015
+    _WhichOneofArgType__longest_text_bound: _TypeAlias = _typing.Literal["_longest_text_bound", b"_longest_text_bound"]  # noqa: Y015
+    _WhichOneofReturnType__output_cap_asked: _TypeAlias = _typing.Literal["output_cap_asked"]  # noqa: Y015
+    _WhichOneofArgType__output_cap_asked: _TypeAlias = _typing.Literal["_output_cap_asked", b"_output_cap_asked"]  # noqa: Y015
+    _WhichOneofReturnType__quality_min: _TypeAlias = _typing.Literal["quality_min"]  # noqa: Y015
+    _WhichOneofArgType__quality_min: _TypeAlias = _typing.Literal["_quality_min", b"_quality_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__longest_text_bound) -> _WhichOneofReturnType__longest_text_bound | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_cap_asked) -> _WhichOneofReturnType__output_cap_asked | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_min) -> _WhichOneofReturnType__quality_min | None: ...
+
+Global___DecisionInputs: _TypeAlias = DecisionInputs  # noqa: Y015
+
+@_typing.final
+class InputHeadroom(_message.Message):
+    """InputHeadroom is what a budget had left that refused a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_SCOPE_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    NANOS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    model_scope: _builtins.str
+    """Whom it counts: "model:…", "group:…" or "provider:…". Empty: all models."""
+    display_name: _builtins.str
+    """For people."""
+    nanos: _builtins.int
+    """Nano-USD that would still have fitted. Absent: it counts no money."""
+    tokens: _builtins.int
+    """Tokens that would still have fitted. Absent: it counts no tokens."""
+    def __init__(
+        self,
+        *,
+        model_scope: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        nanos: _builtins.int | None = ...,
+        tokens: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nanos", b"_nanos", "_tokens", b"_tokens", "nanos", b"nanos", "tokens", b"tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nanos", b"_nanos", "_tokens", b"_tokens", "display_name", b"display_name", "model_scope", b"model_scope", "nanos", b"nanos", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__nanos: _TypeAlias = _typing.Literal["nanos"]  # noqa: Y015
+    _WhichOneofArgType__nanos: _TypeAlias = _typing.Literal["_nanos", b"_nanos"]  # noqa: Y015
+    _WhichOneofReturnType__tokens: _TypeAlias = _typing.Literal["tokens"]  # noqa: Y015
+    _WhichOneofArgType__tokens: _TypeAlias = _typing.Literal["_tokens", b"_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nanos) -> _WhichOneofReturnType__nanos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens) -> _WhichOneofReturnType__tokens | None: ...
+
+Global___InputHeadroom: _TypeAlias = InputHeadroom  # noqa: Y015
 
 @_typing.final
 class Cascade(_message.Message):
@@ -507,7 +687,7 @@ class Features(_message.Message):
     json_schema: _builtins.bool
     """True if JSON of a schema is wanted."""
     language: _builtins.str
-    """BCP 47 language. Empty: unknown."""
+    """BCP 47 language. Empty: unknown, or no candidate and no rule asked for it."""
     code: _builtins.bool
     """True if there is code in it."""
     turns: _builtins.int

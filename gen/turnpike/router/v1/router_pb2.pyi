@@ -760,7 +760,7 @@ class GetDecisionRequest(_message.Message):
     request_id: _builtins.str
     """The request's id."""
     replay: _builtins.bool
-    """True to decide again from the stored snapshots and compare."""
+    """True to decide again from the stored snapshots and compare; FAILED_PRECONDITION once they are no longer kept."""
     def __init__(
         self,
         *,
@@ -787,8 +787,9 @@ class GetDecisionResponse(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     IDENTICAL_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
     identical: _builtins.bool
-    """True if both are the same. Meaningless if not asked for."""
+    """True if both are the same, to the last bit. Meaningless if not asked for."""
     @_builtins.property
     def decision(self) -> _decision_pb2.Decision:
         """The decision."""
@@ -797,16 +798,21 @@ class GetDecisionResponse(_message.Message):
     def replayed(self) -> _decision_pb2.Decision:
         """The decision made again, if asked for."""
 
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What differs, a sentence each, such as another version of the engine."""
+
     def __init__(
         self,
         *,
         decision: _decision_pb2.Decision | None = ...,
         replayed: _decision_pb2.Decision | None = ...,
         identical: _builtins.bool = ...,
+        differences: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "replayed", b"replayed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "identical", b"identical", "replayed", b"replayed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "differences", b"differences", "identical", b"identical", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,46 @@
+"""Forgets decision records whose time is over, and what only they were made from.
+
+Replicas may all do so: none waits for another's rows. While the store is down nothing is forgotten; it is later.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from services.analytics.ports import DecisionStore
+from services.kernel.clock import Clock
+from services.kernel.errors import TurnpikeError
+
+LOOK_EVERY_S = 600.0
+"""Days are what is promised; minutes are soon enough."""
+
+ROWS_MAX = 2_000
+"""Deleted at once, some ten milliseconds; between two pieces others have their turn."""
+
+PAUSE_S = 0.2
+
+log = structlog.get_logger()
+
+
+class Forget:
+    """Runs for as long as the process does."""
+
+    def __init__(self, store: DecisionStore, clock: Clock, kept: timedelta) -> None:
+        self._store = store
+        self._clock = clock
+        self._kept = kept
+
+    async def run(self) -> None:
+        """Forgets until cancelled."""
+        while True:
+            try:
+                forgotten = await self.once()
+            except TurnpikeError as error:
+                log.warning("nothing forgotten", reason=error.reason, error=error.message)
+                forgotten = 0
+            await asyncio.sleep(PAUSE_S if forgotten else LOOK_EVERY_S)
+
+    async def once(self) -> int:
+        """Deletes one piece; how many rows it had."""
+        return await self._store.forget(self._clock.now() - self._kept, ROWS_MAX)
