@@ -195,9 +195,7 @@ def _apply(
             if min(window.held, window.spent, window.overage) < 0:
                 _wrong(state, sequence, f"makes a figure of window {no} negative")
             if kind in (HOLD, EXTEND) and window.budget not in lenient:
-                # The limit of a rolling window is that of its newest bucket, also where an older hold is extended.
-                limit = state.by_budget[window.budget][-1].limit if window.budget in rolling else window.limit
-                used = _used(state, window, fields["t"], rolling)
+                limit, used = _figures(state, window, fields["t"], rolling)
                 left = limit - used
                 window.least_left = left if window.least_left is None else min(window.least_left, left)
                 if used > limit:
@@ -214,11 +212,28 @@ def _apply(
         _attempt(state, fields)
 
 
+def _figures(
+    state: Replay, window: Window, now: int, rolling: Mapping[str, tuple[int, int]]
+) -> tuple[int, int]:
+    """The limit that a window has to keep, and what counts towards it.
+
+    The limit of a rolling window is that of its newest bucket, also where an older hold is extended; a bucket that has
+    left it adds to nothing any more, and keeps its own.
+    """
+    if window.budget not in rolling or window.start < _since(now, *rolling[window.budget]):
+        return window.limit, window.used
+    return state.by_budget[window.budget][-1].limit, _used(state, window, now, rolling)
+
+
+def _since(now: int, length: int, buckets: int) -> int:
+    """When the oldest bucket began that counts now."""
+    return now // length * length - buckets * length
+
+
 def _used(state: Replay, window: Window, now: int, rolling: Mapping[str, tuple[int, int]]) -> int:
     if window.budget not in rolling:
         return window.used
-    length, buckets = rolling[window.budget]
-    since = now // length * length - buckets * length
+    since = _since(now, *rolling[window.budget])
     used = 0
     for other in reversed(state.by_budget[window.budget]):
         if other.start < since:

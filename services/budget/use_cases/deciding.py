@@ -11,7 +11,10 @@ from services.budget.domain.operations import (
     AttemptId,
     CommitAndHoldAsk,
     CommitAsk,
+    CommittedAndHeld,
+    Grant,
     HoldAsk,
+    Receipt,
     RenewAsk,
 )
 from services.budget.domain.tree import Tree
@@ -75,6 +78,24 @@ def not_open(tree: Tree, parcels: Sequence[Parcel], *, used: bool) -> set[Attemp
                     found.add(key)
             elif used or kind is not HoldAsk:
                 found.update(key for key in _spoken_of(ask, used=used) if key not in holds)
+    return found
+
+
+def refused_strangers(
+    tree: Tree, parcels: Sequence[Parcel], outcomes: Sequence[Sequence[Outcome]]
+) -> list[AttemptId]:
+    """The attempts of which a hold was refused, and that memory does not know."""
+    found = []
+    for parcel, answers in zip(parcels, outcomes, strict=True):
+        for ask, answer in zip(parcel.asks, answers, strict=True):
+            if type(answer) is Grant or type(answer) is Receipt:
+                continue
+            refusal = answer.refusal if isinstance(answer, CommittedAndHeld) else answer
+            if isinstance(refusal, TurnpikeError) and isinstance(ask, HoldAsk | CommitAndHoldAsk):
+                hold = ask if isinstance(ask, HoldAsk) else ask.hold
+                key = (hold.request_id, hold.attempt)
+                if key not in tree.settled and key not in tree.holds:
+                    found.append(key)
     return found
 
 

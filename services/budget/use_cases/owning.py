@@ -18,10 +18,17 @@ from typing import Protocol
 import structlog
 
 from services.budget.domain.entries import Entry
+from services.budget.domain.operations import AttemptId
 from services.budget.errors import NotOwner
 from services.budget.failpoints import AFTER_WRITE, BEFORE_WRITE, Failpoints
 from services.budget.ports import Claimed, Doubtful, Fenced, Journal, Owned, Refused, StoreDown
-from services.budget.use_cases.deciding import Faults, decide_all, missing_counters, not_open
+from services.budget.use_cases.deciding import (
+    Faults,
+    decide_all,
+    missing_counters,
+    not_open,
+    refused_strangers,
+)
 from services.budget.use_cases.parcels import QUEUED_MAX, Intake, Outcome, Parcel
 from services.kernel.errors import (
     Internal,
@@ -186,9 +193,7 @@ class TreeOwner:
                 return
             try:
                 await self._look_up(claimed, parcels, everything=refused > 0)
-                outcomes = decide_all(
-                    claimed.tree, parcels, faults, now_us=self._clock.now_us(), begun=self._sent
-                )
+                outcomes = await self._decide(claimed, parcels, faults)
             except (Doubtful, StoreDown):
                 self._forget()
                 faults.clear()
@@ -226,6 +231,27 @@ class TreeOwner:
             await asyncio.sleep(0)  # so that the replies are on their way before the next batch is decided
             return
         self._refuse(parcels, OutcomeUnknown("budget") if self._sent else StoreUnavailable("postgres"))
+
+    async def _decide(self, claimed: Claimed, parcels: list[Parcel], faults: Faults) -> list[list[Outcome]]:
+        """The outcomes of a batch, which is under way then."""
+        tree = claimed.tree
+        while True:
+            outcomes = decide_all(tree, parcels, faults, now_us=self._clock.now_us(), begun=self._sent)
+            # Nothing but the ledger knows that a refused hold was granted long ago, perhaps to another owner's memory.
+            strangers, asked = refused_strangers(tree, parcels, outcomes), len(parcels)
+            if not strangers:
+                return outcomes
+            found = await self._find(claimed, strangers)
+            if (
+                not found and len(parcels) == asked
+            ):  # else they were told meanwhile that nothing is done for them
+                return outcomes
+            tree.take_back()
+
+    async def _find(self, claimed: Claimed, attempts: Sequence[AttemptId]) -> bool:
+        """Whether the ledger knows any of these attempts; they are in memory then."""
+        await self._journal.look_up(claimed, attempts)
+        return any(key in claimed.tree.settled for key in attempts)
 
     async def _one_by_one(self, parcels: list[Parcel]) -> None:
         """A batch that the store refuses twice holds something it will never take: finds it, and answers the rest."""

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from services.budget.adapters.postgres import journal as journals
 from services.chassis.status import RemoteError
 from services.kernel.errors import TurnpikeError
 from tests.chaos.budget.arena import PostgresServer
-from tests.support.budget import Budgets, commit, hold, serving_budget
+from tests.support.budget import Budgets, attempt, commit, hold, serving_budget, terms
 from tests.support.budget_admin import make_tenant, request_id
 from turnpike.budget.v1 import budget_admin_pb2 as admin_pb
 from turnpike.budget.v1 import budget_pb2 as pb
 from turnpike.budget.v1.entities_pb2 import KEY_PERMISSION_GENERATE, KEY_PERMISSION_METER, Key
+from turnpike.common.v1.error_pb2 import ERROR_REASON_HOLD_ALREADY_SETTLED
 
 
 @pytest.fixture
@@ -55,6 +57,38 @@ async def test_a_replica_that_leaves_hands_its_trees_over(postgres_dsn: str) -> 
         again = (await router.Hold(asked)).grant
         assert (again.ledger_sequence, again.lease) == (granted.ledger_sequence, granted.lease)
         assert (await router.Commit(commit(asked.key, 20))).receipt.charged.nanos == 20
+
+
+async def test_a_repeated_hold_is_not_refused_when_it_was_granted_and_settled_long_ago(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner has left, its entries are too old to be read at a claim, and there is no room for it any more."""
+    monkeypatch.setattr(journals, "RECENT_ENTRIES", 0)
+    async with serving_budget(postgres_dsn) as first:
+        tenant = await make_tenant(await first.operator(), "acme")
+        router = await first.router()
+        asked, key = hold(tenant, 400_000_000), attempt(tenant)
+        for each in (asked, hold(tenant, 400_000_000, attempt(tenant, key.request_id, 2))):
+            await router.Hold(each)
+            await router.Commit(commit(each.key, 400_000_000))
+    async with serving_budget(postgres_dsn) as second:
+        router = await second.router()
+        await router.Hold(hold(tenant, 150_000_000, key))
+        with pytest.raises(RemoteError) as again:
+            await router.Hold(asked)
+        assert again.value.reason == "HOLD_ALREADY_SETTLED"
+        next_too = pb.CommitAndHoldRequest(
+            key=key,
+            commit=commit(key, 150_000_000).settlement,
+            next_attempt=2,
+            next_terms=terms(tenant, 400_000_000),
+        )
+        done = await router.CommitAndHold(next_too)
+        assert done.receipt.charged.nanos == 150_000_000
+        assert done.refusal.reason == ERROR_REASON_HOLD_ALREADY_SETTLED
+        with pytest.raises(RemoteError) as new:
+            await router.Hold(hold(tenant, 400_000_000))
+        assert new.value.reason == "BUDGET_EXHAUSTED"
 
 
 async def test_an_application_meters_calls_of_its_own(postgres_dsn: str) -> None:
