@@ -81,7 +81,10 @@ class Trials:
         if self._first is None and cascade.second is not None:
             self._first = said
             attempt.record.verdict = "another must agree"
-            return Next(cascade.second, purpose=PURPOSE)
+            # The second may have stepped in for the first, whose endpoint was being probed.
+            other = cascade.cheap if attempt.step.planned == cascade.second else cascade.second
+            assert other is not None
+            return Next(other, purpose=PURPOSE)
         agreed = said == self._first
         attempt.record.verdict = ACCEPTED if agreed else "the two do not agree"
         return None if agreed else self.escalated()

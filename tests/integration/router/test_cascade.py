@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from services.chassis.status import RemoteError
+from services.router.use_cases.observe import Observer
 from tests.support.governing import decision_of, put_grant, put_policy
 from tests.support.raw_vendor import RawVendor, raw_vendor
 from tests.support.road import CALL_S, Road, Vendor, make_budget, request, road
@@ -109,6 +110,23 @@ async def test_two_that_do_not_agree_escalate_and_all_three_are_booked(on: Road,
     charged = [entry.amount.nanos for entry in commits]
     assert response.outcome.cost.nanos == sum(charged)
     assert charged[2] < sum(charged)  # the loss: what the two cheap calls cost beside the direct one
+
+
+async def test_nobody_agrees_with_itself(
+    on: Road, cheap: RawVendor, second: RawVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the second model steps in for the first, while both others are being probed by other requests."""
+    probed = iter([False, False])
+    begun = Observer.begun
+
+    def being_probed(self: Observer, endpoint_id: str) -> bool:
+        return next(probed, True) and begun(self, endpoint_id)
+
+    await put_policy(on, AGREEMENT)
+    monkeypatch.setattr(Observer, "begun", being_probed)
+    response = await on.generate("What is 6 times 7?")
+    assert [model for model, _, _ in told(response.outcome)] == ["local/second", "local/cheap"]
+    assert (len(second.requests), len(cheap.requests)) == (1, 1)
 
 
 async def test_an_answer_that_keeps_its_schema_is_given(
