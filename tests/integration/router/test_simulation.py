@@ -18,6 +18,7 @@ from services.router.use_cases.resimulate import Past, Resimulate
 from services.router.use_cases.route import Router
 from tests.support.boards import model, price
 from tests.support.budget_admin import OPERATOR, Api
+from tests.support.governing import put_policy
 from tests.support.raw_vendor import raw_vendor
 from tests.support.road import Road, Vendor, road
 from tests.support.vendors import speak
@@ -33,6 +34,7 @@ async def on(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Road]:
             "good": Vendor(vendor.base_url, quality=0.62, input_rate=10**10, output_rate=10**10),
         }
         async with road(postgres_dsn, tmp_path, models) as running:
+            await put_policy(running, "strategy: balanced")
             yield running
 
 
@@ -55,7 +57,9 @@ async def test_stored_decisions_are_decided_again(on: Road) -> None:
         same = await api.DecideStored(pb.DecideStoredRequest(organisation_id=ours, decisions=stored))
         assert [decision.plan[0] for decision in same.decisions] == ["local/cheap"] * 2
         request = pb.DecideStoredRequest(
-            organisation_id=ours, decisions=stored, document_yaml="strategy: capability"
+            organisation_id=ours,
+            decisions=stored,
+            document_yaml="strategy: capability\nprobe_share: 0\n",
         )
         other = await api.DecideStored(request)
         assert [decision.plan[0] for decision in other.decisions] == ["local/good"] * 2
