@@ -159,7 +159,7 @@ async def archive(access: Access, organisation: str, before: str, file: Path, ke
         except ledger_archive.Broken as broken:
             raise click.ClickException(f"{broken}; nothing has left") from broken
         done = pb.TrimLedgerResponse()
-        if chain.entries and not keep:
+        if not keep:  # also where nothing is left to write: an earlier removal may have broken off
             trim = pb.TrimLedgerRequest(
                 organisation_id=organisation, until_sequence=chain.sequence, until_hash=chain.head
             )

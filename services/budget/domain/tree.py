@@ -83,6 +83,11 @@ class Tree:
         while len(self.settled) > SETTLED_KEPT:
             self.settled.popitem(last=False)
 
+    def forget_settled(self, until: int) -> None:
+        """Holds made up to this entry have left the ledger: their ids are free for new ones."""
+        for key in [key for key, hold in self.settled.items() if hold.sequence <= until]:
+            del self.settled[key]
+
     def take_back(self) -> None:
         """The journal does not have the batch: everything is as before it."""
         draft = self.draft

@@ -106,17 +106,21 @@ SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence > $2 O
 
 -- name: bodies_to_begin_with
 -- What a new owner has to read, in order: the entries after $3, and of those before it only the ones of holds that are
--- open still: named by the checkpoint, or written after it ($2) and not settled.
+-- open still: named by the checkpoint, or written after it ($2) and not settled. None of them began before what may
+-- leave, whose attempts are forgotten before the last of it has left.
+WITH archived AS (SELECT coalesce(max(until_sequence), 0) AS until FROM ledger_archives WHERE tree_no = $1)
 SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence > $3
 UNION ALL
 SELECT sequence, body FROM ledger_entries AS entry
-WHERE tree_no = $1 AND sequence = ANY($4::bigint[]) AND sequence <= $3 AND NOT EXISTS (
+WHERE tree_no = $1 AND sequence = ANY($4::bigint[]) AND sequence <= $3
+  AND sequence > (SELECT until FROM archived) AND NOT EXISTS (
     SELECT FROM ledger_entries AS settled
     WHERE settled.tree_no = entry.tree_no AND settled.request_id = entry.request_id
       AND settled.attempt = entry.attempt AND settled.role = 1 AND settled.sequence <= $3)
 UNION ALL
 SELECT sequence, body FROM ledger_entries AS entry
-WHERE tree_no = $1 AND sequence > $2 AND sequence <= $3 AND role IS NOT NULL AND role NOT IN (1, 2) AND NOT EXISTS (
+WHERE tree_no = $1 AND sequence > $2 AND sequence <= $3
+  AND sequence > (SELECT until FROM archived) AND role IS NOT NULL AND role NOT IN (1, 2) AND NOT EXISTS (
     SELECT FROM ledger_entries AS settled
     WHERE settled.tree_no = entry.tree_no AND settled.request_id = entry.request_id
       AND settled.attempt = entry.attempt AND settled.role = 1)

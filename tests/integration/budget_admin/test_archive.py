@@ -9,8 +9,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from services.budget.adapters.postgres import journal as journals
+from services.budget.adapters.postgres.archive import PostgresArchive
+from services.budget.adapters.postgres.config_store import PostgresConfigStore
+from services.budget.adapters.postgres.connections import Connections
+from services.budget.ports import Claimed
 from services.chassis.status import RemoteError
 from services.cli import ledger_archive
+from services.kernel.errors import StoreUnavailable
 from tests.support.budget import Budgets, attempt, commit, hold, serving_budget
 from tests.support.budget_admin import Api, Tenant, make_tenant, request_id
 from tests.support.ledger_replay import begun_by, compare, replay
@@ -175,6 +181,53 @@ async def test_nothing_leaves_that_may_be_needed(postgres_dsn: str, tmp_path: Pa
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
                 await connection.execute(careless)
+
+
+async def test_a_removal_that_breaks_off_brings_nothing_back_and_is_finished_later(
+    postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hold that was open where the checkpoint stands, and settled later, is open to nobody who claims meanwhile."""
+
+    async def broken(self: PostgresArchive, organisation_id: str) -> int:
+        raise StoreUnavailable("postgres")
+
+    monkeypatch.setattr(journals, "RECENT_ENTRIES", 0)
+    async with serving_budget(postgres_dsn, ledger_kept_days=0) as budgets:
+        api, router = await budgets.operator(), await budgets.router()
+        tenant = await make_tenant(api, "Acme")
+        await spend(budgets, tenant, 3)
+        early, late, sleeper = (attempt(tenant) for _ in range(3))
+        for key in (early, late):
+            await router.Hold(hold(tenant, 2 * CENT, key))
+        chain = await export(api, tenant, tmp_path / "file")
+        for key in (early, late):
+            await router.Commit(commit(key, CENT))
+        await router.Hold(hold(tenant, 2 * CENT, sleeper))
+        asked = trim(tenant, chain)
+        with monkeypatch.context() as failing:
+            failing.setattr(PostgresArchive, "remove", broken)
+            with pytest.raises(RemoteError) as away:
+                await api.TrimLedger(asked)
+            assert away.value.reason == "STORE_UNAVAILABLE"
+    async with connected(postgres_dsn) as connection:
+        await connection.execute("DELETE FROM checkpoints")  # its owner was killed before it saved one
+    connections = Connections(postgres_dsn, "budget")
+    try:
+        journal = journals.PostgresJournal(connections, PostgresConfigStore())
+        claimed = await journal.claim(tenant.organisation.organisation_id, "replica", "127.0.0.1:1")
+        assert isinstance(claimed, Claimed)
+        assert list(claimed.tree.holds) == [(sleeper.request_id, sleeper.attempt)]
+    finally:
+        connections.close()
+    async with serving_budget(postgres_dsn, ledger_kept_days=0) as budgets:
+        api, router = await budgets.operator(), await budgets.router()
+        nothing = await export(api, tenant, tmp_path / "empty")
+        await router.Commit(commit(sleeper, CENT))
+        done = await api.TrimLedger(trim(tenant, nothing, until=0, head=b""))
+        assert done.entries_removed == chain.entries
+        assert (await verified(api, tenant)).intact
+        status = await api.GetBudgetStatus(pb.GetBudgetStatusRequest(budget_id=tenant.budgets[0].budget_id))
+        assert (status.status.spent, status.status.held) == (6 * CENT, 0)
 
 
 async def test_a_changed_checkpoint_is_found(postgres_dsn: str, tmp_path: Path) -> None:

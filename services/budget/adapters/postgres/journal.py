@@ -18,7 +18,7 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, TreeDelta
 from services.budget.domain.counters import Counter
 from services.budget.domain.drafts import Draft
-from services.budget.domain.entries import decoded, text
+from services.budget.domain.entries import Kind, decoded, text
 from services.budget.domain.moments import from_us, to_us
 from services.budget.domain.operations import AttemptId
 from services.budget.domain.recovery import (
@@ -171,8 +171,10 @@ class PostgresJournal:
         if tree.must_be_read_again(delta):
             return False
         tree.change(delta)
-        for entry in entries:
-            apply_limits(tree, decoded(entry["body"]))
+        for fields in (decoded(entry["body"]) for entry in entries):
+            apply_limits(tree, fields)
+            if fields["k"] == Kind.CHECKPOINT:
+                tree.forget_settled(fields["cp"][0])
         tree.sequence, tree.head, tree.next_counter = row["sequence"], row["head"], row["next_counter"]
         claimed.config_revision = revision
         return True

@@ -145,11 +145,11 @@ async def _first_at(connection: Connection, tree: Any, moment: datetime) -> int:
 async def _walk(connection: Connection, tree_no: int, after: int, expected_head: bytes) -> ChainWalk:
     """A walk after an entry, or after what has left. Raises CheckpointUnreadable."""
     archive = await connection.fetchrow(statements()["newest_archive"], tree_no)
-    if archive is not None and after <= archive["until_sequence"]:
+    previous = await connection.fetchrow(statements()["chain_entry"], tree_no, after)
+    if archive is not None and (previous is None or after <= archive["until_sequence"]):
         begun = await begun_at(connection, tree_no, archive)
         totals = {number: Totals(w.held, w.spent, w.overage) for number, w in begun.windows.items()}
         return ChainWalk(begun.sequence, begun.head, expected_head, totals)
-    previous = await connection.fetchrow(statements()["chain_entry"], tree_no, after)
     return ChainWalk(after, previous["hash"], expected_head) if previous else ChainWalk(0, b"", expected_head)
 
 
