@@ -56,7 +56,7 @@ class Webhook:
     kinds: tuple[AlertKind, ...] = ()
     """Empty: all."""
     chain_heads: bool = False
-    sealed_secret: bytes | None
+    sealed_secret: bytes | None = None
     """What signs the deliveries, sealed. None: it is in the clear, from before secrets were sealed."""
     created_at: datetime
 

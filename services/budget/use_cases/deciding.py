@@ -90,12 +90,20 @@ def refused_strangers(
         for ask, answer in zip(parcel.asks, answers, strict=True):
             if type(answer) is Grant or type(answer) is Receipt:
                 continue
-            refusal = answer.refusal if isinstance(answer, CommittedAndHeld) else answer
-            if isinstance(refusal, TurnpikeError) and isinstance(ask, HoldAsk | CommitAndHoldAsk):
-                hold = ask if isinstance(ask, HoldAsk) else ask.hold
-                key = (hold.request_id, hold.attempt)
-                if key not in tree.settled and key not in tree.holds:
-                    found.append(key)
+            hold: HoldAsk
+            refusal: object
+            if isinstance(ask, HoldAsk):
+                hold, refusal = ask, answer
+            elif isinstance(ask, CommitAndHoldAsk) and isinstance(answer, CommittedAndHeld):
+                hold, refusal = ask.hold, answer.refusal
+            else:
+                continue
+            decided = isinstance(refusal, TurnpikeError) and not isinstance(
+                refusal, DeadlineExceeded | Internal
+            )
+            key = (hold.request_id, hold.attempt)
+            if decided and key not in tree.settled and key not in tree.holds:
+                found.append(key)
     return found
 
 

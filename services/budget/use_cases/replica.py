@@ -110,16 +110,19 @@ class Replica:
                 await self._tidy()
 
     async def _beat(self) -> None:
-        begun = time.monotonic()
+        begun, lease_s = time.monotonic(), self._lease_s
         if self._beaten_at is not None:
-            self._lease_s = lease_after(self._lease_s, begun - self._beaten_at)
+            lease_s = lease_after(lease_s, begun - self._beaten_at)
         try:
-            await self._journal.heartbeat(self._identity.replica_id, self._identity.address, self._lease_s)
+            await self._journal.heartbeat(self._identity.replica_id, self._identity.address, lease_s)
         except (StoreDown, Doubtful, Refused) as why:
             log.warning("no heartbeat", why=str(why))
+            self._held_until = min(
+                self._held_until, begun + lease_s
+            )  # a shorter one may have been taken down
             return
-        self._beaten_at = begun
-        self._held_until = begun + self._lease_s
+        self._beaten_at, self._lease_s = begun, lease_s
+        self._held_until = begun + lease_s
 
     async def _tidy(self) -> None:
         idle = [name for name, owner in self._owners.items() if owner.is_idle(IDLE_S)]
