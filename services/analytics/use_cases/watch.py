@@ -7,6 +7,7 @@ sums are those of a query, however many replicas there are.
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -20,6 +21,7 @@ from services.kernel.errors import InvalidRequest, Overloaded
 RATE_DEFAULT = 2  # messages a second
 RATE_MAX = 10
 WATCHERS_MAX = 200  # each looks at every entry of its organisation, for some microseconds
+WATCHERS_OF_ONE_MAX = 50  # of an organisation, so that none keeps the others from watching
 CATCH_UP_ENTRIES = 1000  # read at once where the tail left a gap
 HEARTBEAT_S = 10.0
 """After so long without usage an empty message says that the ledger is followed; as often the caller is rechecked."""
@@ -65,7 +67,7 @@ class UsageFeed:
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[Watcher]] = {}
-        self._count = 0
+        self._admitted: Counter[str] = Counter()
 
     def stored(self, page: LedgerPage) -> None:
         """This replica has stored a page."""
@@ -79,17 +81,31 @@ class UsageFeed:
                 watcher.head = max(watcher.head, positions.get(organisation_id, 0))
 
     @contextlib.contextmanager
-    def watched(self, organisation_id: str, watcher: Watcher) -> Iterator[None]:
-        """Feeds a watcher for the length of the block; raises Overloaded beyond WATCHERS_MAX."""
-        if self._count >= WATCHERS_MAX:
+    def admitted(self, organisation_id: str) -> Iterator[None]:
+        """A place for one watcher for the length of the block, before anything is read for him.
+
+        Raises Overloaded beyond WATCHERS_MAX, or WATCHERS_OF_ONE_MAX of the organisation's.
+        """
+        if self._admitted.total() >= WATCHERS_MAX:
             raise Overloaded(f"watches of usage: {WATCHERS_MAX}")
-        self._watchers.setdefault(organisation_id, set()).add(watcher)
-        self._count += 1
+        if self._admitted[organisation_id] >= WATCHERS_OF_ONE_MAX:
+            raise Overloaded(f"watches of one organisation's usage: {WATCHERS_OF_ONE_MAX}")
+        self._admitted[organisation_id] += 1
         try:
             yield
         finally:
-            self._count -= 1
-            watchers = self._watchers[organisation_id]
+            self._admitted[organisation_id] -= 1
+            if not self._admitted[organisation_id]:
+                del self._admitted[organisation_id]
+
+    @contextlib.contextmanager
+    def watched(self, organisation_id: str, watcher: Watcher) -> Iterator[None]:
+        """Feeds a watcher for the length of the block."""
+        watchers = self._watchers.setdefault(organisation_id, set())
+        watchers.add(watcher)
+        try:
+            yield
+        finally:
             watchers.remove(watcher)
             if not watchers:
                 del self._watchers[organisation_id]
@@ -122,24 +138,33 @@ class WatchUsage:
 
         What a slow reader has not taken yet is added up, in constant memory. Ends when the process drains. While the
         ledger cannot be read there is no news, not even an empty one. Raises what `recheck` does, StoreUnavailable, and
-        Overloaded beyond WATCHERS_MAX.
+        Overloaded where too many watch.
         """
         if not 0 <= rate <= RATE_MAX:
             raise InvalidRequest.of("updates_per_second", f"must be between 0 and {RATE_MAX}")
-        watcher = await self._begin(scope, since)
-        with self._feed.watched(scope.organisation_id, watcher):
-            await self._catch_up(watcher, scope.organisation_id, anew=True)
-            told_s = checked_s = self._clock.monotonic_s()
-            yield watcher.untold.tell(self._clock.now())
-            while not await self._drains(1 / (rate or RATE_DEFAULT)):
-                now_s = self._clock.monotonic_s()
-                if now_s - checked_s >= HEARTBEAT_S:
-                    checked_s = now_s
-                    await recheck()
-                await self._catch_up(watcher, scope.organisation_id)
-                if watcher.untold.entries or (now_s - told_s >= HEARTBEAT_S and self._followed()):
-                    told_s = now_s
-                    yield watcher.untold.tell(self._clock.now())
+        with self._feed.admitted(scope.organisation_id):
+            watcher = await self._begin(scope, since)
+            with self._feed.watched(scope.organisation_id, watcher):
+                telling = self._news(scope.organisation_id, watcher, rate or RATE_DEFAULT, recheck)
+                async with contextlib.aclosing(telling) as all_news:
+                    async for news in all_news:
+                        yield news
+
+    async def _news(
+        self, organisation_id: str, watcher: Watcher, rate: int, recheck: Recheck
+    ) -> AsyncGenerator[UsageNews, None]:
+        await self._catch_up(watcher, organisation_id, anew=True)
+        told_s = checked_s = self._clock.monotonic_s()
+        yield watcher.untold.tell(self._clock.now())
+        while not await self._drains(1 / rate):
+            now_s = self._clock.monotonic_s()
+            if now_s - checked_s >= HEARTBEAT_S:
+                checked_s = now_s
+                await recheck()
+            await self._catch_up(watcher, organisation_id)
+            if watcher.untold.entries or (now_s - told_s >= HEARTBEAT_S and self._followed()):
+                told_s = now_s
+                yield watcher.untold.tell(self._clock.now())
 
     async def _begin(self, scope: Scope, since: datetime | None) -> Watcher:
         """A watcher who has counted what is before the newest entry's time: times never fall along a ledger."""

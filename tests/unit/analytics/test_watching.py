@@ -1,5 +1,7 @@
 """What a watcher is told: every entry of his scope once, in bounded memory, whatever comes in whatever pages."""
 
+from contextlib import ExitStack
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from services.analytics.domain.queries import Scope
 from services.analytics.domain.usage import UsageEntry
 from services.analytics.domain.watching import EVENTS_MAX, Matches
-from services.analytics.use_cases.watch import WATCHERS_MAX, UsageFeed, Watcher
+from services.analytics.use_cases.watch import WATCHERS_MAX, WATCHERS_OF_ONE_MAX, UsageFeed, Watcher
 from services.kernel.errors import Overloaded
 from tests.support.usage import START, page, usage
 
@@ -86,14 +88,16 @@ def test_what_was_released_is_counted_and_is_no_charge() -> None:
     assert (news.events, news.totals.attempts, news.totals.failed) == ((), 1, 1)
 
 
-def test_there_are_so_many_watches_and_no_more() -> None:
+def test_there_are_so_many_watches_and_no_more_and_none_of_them_for_one_organisation() -> None:
     feed = UsageFeed()
-    watches = [feed.watched("org_1", Watcher(SCOPE, None, 0)) for _ in range(WATCHERS_MAX)]
-    for each in watches:
-        each.__enter__()
-    with pytest.raises(Overloaded), feed.watched("org_2", Watcher(SCOPE, None, 0)):
-        pass
-    for each in watches:
-        each.__exit__(None, None, None)
-    with feed.watched("org_2", Watcher(SCOPE, None, 0)):
+    with ExitStack() as watching:
+        for _ in range(WATCHERS_OF_ONE_MAX):
+            watching.enter_context(feed.admitted("org_1"))
+        with pytest.raises(Overloaded, match="one organisation"), feed.admitted("org_1"):
+            pass
+        for number in range(WATCHERS_MAX - WATCHERS_OF_ONE_MAX):
+            watching.enter_context(feed.admitted(f"org_{number + 2}"))
+        with pytest.raises(Overloaded), feed.admitted("org_0"):
+            pass
+    with feed.admitted("org_1"):
         pass
