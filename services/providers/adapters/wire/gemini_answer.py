@@ -359,7 +359,8 @@ class ContentStream:
                 self._fail(unreadable("An event of the vendor's stream is not JSON."))
                 return
             usage = obj(said.get("usageMetadata"))
-            if usage and ("totalTokenCount" in usage or not self._usage):  # cumulative: the last one counts
+            # Cumulative, so the last one counts; but one without its total may tell a part only.
+            if usage and ("totalTokenCount" in usage or "totalTokenCount" not in self._usage):
                 self._usage = usage
             if said.get("error"):
                 self._fail(error_of(said, 0, self._headers))

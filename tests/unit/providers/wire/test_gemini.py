@@ -329,3 +329,24 @@ def test_figures_stay_when_a_later_event_tells_none() -> None:
     usage = parser.close().usage
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("figures", "output"),
+    [
+        ([{"candidatesTokenCount": tokens} for tokens in (100, 200, 300)], 300),
+        ([{"candidatesTokenCount": 1}, {"candidatesTokenCount": 20, "totalTokenCount": 30}], 20),
+        ([{"candidatesTokenCount": 20, "totalTokenCount": 30}, {"candidatesTokenCount": 1}], 20),
+    ],
+)
+def test_the_last_figures_count_also_where_no_total_is_told(
+    figures: list[dict[str, Any]], output: int
+) -> None:
+    parser = FORMAT.stream_parser({})
+    for told in figures:
+        said = answer({"content": {"parts": [{"text": "a"}]}}, usageMetadata={"promptTokenCount": 10, **told})
+        parser.feed(b"data: " + said + b"\n\n")
+    parser.feed(b"data: " + answer({"finishReason": "STOP"}) + b"\n\n")
+    usage = parser.close().usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == (10, output)
