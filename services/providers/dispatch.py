@@ -11,7 +11,7 @@ from services.providers.convert import check_attempt, to_pb_failed, to_pb_refuse
 from services.providers.domain.failure import AttemptError, ChargeRule, Failure, Reason
 from services.providers.telemetry import traced
 from services.providers.use_cases.attempt import AttemptRun, Resources
-from services.providers.use_cases.witness import Witness
+from services.providers.use_cases.witness import ROUTER_FIRST_S, Witness
 from turnpike.common.v1 import content_pb2
 from turnpike.providers.v1 import providers_pb2
 
@@ -107,15 +107,17 @@ class Dispatcher:
             return
         except asyncio.CancelledError:
             assert run.failure is not None
-            if not hearing.cancelled:
+            if not hearing.cancelled and run.failure.phase != "total":
                 # Nobody listens any more: the router is gone, or this process ends. The witness speaks for it.
                 self._witness.speak(attempt, run.failure)
-                if run.failure.phase != "total":
-                    raise
-                # Or it was the deadline, and the router still wants to hear what the attempt took.
-            else:
-                task.uncancel()
+                raise
             talk.send(Event(failed=to_pb_failed(run.failure, run.endpoint_id, sink.sent)))
+            if hearing.cancelled:
+                task.uncancel()
+            else:
+                # It was the deadline. The router wants to hear what the attempt took, and settles it better than
+                # the witness can; but whether it is still there is not known.
+                self._witness.speak(attempt, run.failure, after_s=ROUTER_FIRST_S)
             return
         talk.send(Event(finished=finished))
 
