@@ -77,6 +77,9 @@ class DecisionRecord:
     data_class: str = ""
     trace_id: str = ""
     attempts: list[AttemptRecord] = field(default_factory=list)
+    numbered: int = 0
+    """The last number that an attempt was given; a shortage gives its number back. There may be gaps: the number of a
+    hold that may have been made, unseen, is not used again, for what frees that hold in the end frees it by number."""
     mirror: AttemptRecord | None = None
     """The copy that a shadow model got; None: there was none, or it has not begun."""
     failure: str = ""

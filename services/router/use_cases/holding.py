@@ -127,6 +127,8 @@ class Holding:
             if begun:
                 self._tools.observations.abandoned(self._endpoint(step))
             if isinstance(error, BudgetRefused):
+                if error.is_shortage and self._asking is not None:
+                    self._record.numbered = self._asking.attempt - 1
                 self._asking = None  # a refusal moved nothing
             raise
 
@@ -134,7 +136,8 @@ class Holding:
         tools, ask, record = self._tools, self._ask, self._record
         planned, board = step.planned, record.decision.question.board
         candidate, rules = board.candidates[planned.index], record.decision.question.rules
-        key = AttemptKey(ask.caller.organisation_id, ask.request_id, len(record.attempts) + 1)
+        record.numbered += 1
+        key = AttemptKey(ask.caller.organisation_id, ask.request_id, record.numbered)
         terms = HoldTerms(
             caller=ask.caller,
             model=candidate.name,

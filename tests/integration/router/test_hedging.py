@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services.kernel.errors import TurnpikeError
+from services.kernel.errors import OutcomeUnknown, ServiceUnavailable, TurnpikeError
+from services.router.adapters.budget import RemoteHolds
 from services.router.domain.breaker import FAILURES_TO_OPEN
+from services.router.ports import AttemptKey, Free, Grant, HoldTerms, Receipt, Settlement
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, Vendor, road
 from tests.support.vendors import failing, speak
@@ -95,3 +97,58 @@ async def test_leaving_cancels_both(on: Road, vendor: RawVendor) -> None:
     async with asyncio.timeout(5):
         await silent.gone.wait()
     assert len(await on.settled()) == 2
+
+
+class LosingHolds:
+    """The way to the budget service: it loses what is answered to the hedge's hold, and is cut until it is mended."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.mended = asyncio.Event()
+        self.freed = asyncio.Event()
+        hold, settle = RemoteHolds.hold, RemoteHolds.settle
+
+        async def lost(holds: RemoteHolds, key: AttemptKey, terms: HoldTerms) -> Grant:
+            grant = await hold(holds, key, terms)
+            if terms.dimensions.get("purpose") == "hedge":
+                raise OutcomeUnknown("budget")
+            return grant
+
+        async def cut(holds: RemoteHolds, key: AttemptKey, settlement: Settlement) -> Receipt:
+            if not isinstance(settlement, Free):
+                return await settle(holds, key, settlement)
+            if not self.mended.is_set():
+                raise ServiceUnavailable("budget")
+            try:
+                return await settle(holds, key, settlement)
+            finally:
+                self.freed.set()
+
+        patch.setattr(RemoteHolds, "hold", lost)
+        patch.setattr(RemoteHolds, "settle", cut)
+
+
+async def test_what_frees_a_lost_hold_frees_no_other(
+    postgres_dsn: str, tmp_path: Path, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds = LosingHolds(monkeypatch)
+
+    async def late_failure(request: Request, connection: Connection) -> None:
+        await asyncio.sleep(0.6)  # the hedge has been tried by then
+        await failing(500)(request, connection)
+
+    async def behind_the_free(request: Request, connection: Connection) -> None:
+        holds.mended.set()
+        async with asyncio.timeout(10):
+            await holds.freed.wait()
+        await speak(request, connection)
+
+    vendor.script = late_failure
+    async with raw_vendor(behind_the_free) as sound:
+        models = {"first": Vendor(vendor.base_url, quality=0.9), "second": Vendor(sound.base_url)}
+        async with road(postgres_dsn, tmp_path, models) as on:
+            answer = await on.generate(routing=HEDGED)
+            made = [(attempt.purpose, attempt.attempt) for attempt in answer.outcome.attempts]
+            assert made == [("first", 1), ("fallback", 3)]
+            kinds = await on.settled(3)
+            assert sorted(kinds) == ["COMMIT 3", "HOLD 1", "HOLD 2", "HOLD 3", "RELEASE 1", "RELEASE 2"]
+            assert answer.outcome.cost.nanos > 0
