@@ -120,8 +120,10 @@ class PostgresDecisions:
     async def store(self, records: Sequence[DecisionRecord], snapshots: Sequence[Snapshot] = ()) -> int:
         """Stores what is new of the records, and the snapshots that they name; how many records were new."""
         if snapshots:
-            # First: a record never names what is not there, whatever crashes. By their names, for one order of locks.
-            by_name = sorted(snapshots, key=lambda each: each.snapshot_id)
+            # First: a record never names what is not there, whatever crashes. By their names, for one order of locks;
+            # each once, as a statement changes no row twice.
+            once = {each.snapshot_id: each for each in snapshots}
+            by_name = [once[snapshot_id] for snapshot_id in sorted(once)]
             await self._database.execute(
                 self._sql["store_snapshots"],
                 [each.snapshot_id for each in by_name],

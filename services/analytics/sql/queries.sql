@@ -153,7 +153,7 @@ SELECT count(*) FROM stored;
 
 -- name: store_snapshots
 -- Stores what decisions are made from, once each; of what is there already only the day of its last use moves.
--- Locks: the snapshots in the order given.
+-- No name may be given twice. Locks: the snapshots in the order given.
 INSERT INTO decision_snapshot AS known (snapshot_id, content, used_on)
 SELECT given.snapshot_id, given.content, $3 FROM unnest($1::bytea[], $2::bytea[]) AS given (snapshot_id, content)
 ON CONFLICT (snapshot_id) DO UPDATE SET used_on = excluded.used_on WHERE known.used_on < excluded.used_on;

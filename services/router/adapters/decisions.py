@@ -61,12 +61,17 @@ class Told:
         self._ids: set[bytes] = set()
 
     def is_new(self, snapshot_id: bytes, day: date) -> bool:
-        """True if a snapshot is to be sent with a decision of that day."""
-        if day != self._day or len(self._ids) >= TOLD_MAX:
-            self._day, self._ids = day, set()
+        """True if a snapshot is to be sent with a decision of that day.
+
+        Records come in the order in which requests ended, so that around midnight the days of their decisions mix: the
+        day only rises, and what is told of a day before it is not remembered, as that is no use of this day's.
+        """
+        if self._day is None or day > self._day or len(self._ids) >= TOLD_MAX:
+            self._day, self._ids = max(day, self._day or day), set()
         if snapshot_id in self._ids:
             return False
-        self._ids.add(snapshot_id)
+        if day == self._day:
+            self._ids.add(snapshot_id)
         return True
 
 
@@ -203,13 +208,16 @@ class Decisions:
         request = pb.RecordDecisionsRequest(
             batch_id=number, traceparents=[traceparent for _, traceparent in batch]
         )
+        within: set[bytes] = set()  # no name comes twice in one request, whatever was forgotten meanwhile
         for place, (record, _) in enumerate(batch, 1):
             if place % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
             taken = self._archive.take(record.decision.question)
             request.decisions.append(to_pb_record(record, taken))
             for each in taken.all:
-                if told.is_new(each.snapshot_id, record.decided_at.date()):
+                is_new = told.is_new(each.snapshot_id, record.decided_at.date())
+                if is_new and each.snapshot_id not in within:
+                    within.add(each.snapshot_id)
                     request.snapshots.add(snapshot_id=each.snapshot_id, content=each.content)
         return request
 

@@ -38,6 +38,14 @@ async def test_a_snapshot_is_stored_once_and_found_by_its_name(database: Databas
     assert await kept(store, "one", "two", "three", "four") == {"one", "two", "three"}
 
 
+async def test_a_snapshot_that_is_told_twice_is_stored_once(database: Database) -> None:
+    store = PostgresDecisions(database)
+    told = [snapshot("one"), snapshot("two"), snapshot("one")]
+    assert await store.store([record("a", NOW), record("a", NOW)], told) == 1
+    assert await store.store([record("b", NOW + timedelta(days=1))], told) == 1  # their day moves, once each
+    assert await kept(store, "one", "two") == {"one", "two"}
+
+
 async def test_records_and_what_only_they_name_are_forgotten(database: Database) -> None:
     store = PostgresDecisions(database)
     long_ago, of_late = NOW - KEPT - timedelta(days=2), NOW - timedelta(days=1)
