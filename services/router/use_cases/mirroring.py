@@ -8,6 +8,7 @@ verdict.
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace as with_changes
 
 import structlog
@@ -55,8 +56,8 @@ class Mirrors:
         """Copies that are being answered."""
         return self._under_way
 
-    def begin(self, tools: Tools, ask: Ask, record: DecisionRecord) -> bool:
-        """Copies a request that was answered, if it is to be copied. True: its record is sent when that has ended."""
+    def begin(self, tools: Tools, ask: Ask, record: DecisionRecord, ended: Callable[[], None]) -> bool:
+        """Copies a request that was answered, if it is to be copied. True: `ended` is called when that has ended."""
         rules = record.decision.question.rules.mirror
         decision = tools.router.mirrored(record.decision, ask.caller)
         if rules is None or decision is None:
@@ -66,11 +67,17 @@ class Mirrors:
             self.skipped["no such key" if payer is None else "too many"] += 1
             return False
         self._under_way += 1
-        tools.settlements.go_on(self._copied(tools, ask, record, decision, payer))
+        tools.settlements.go_on(self._copied(tools, ask, record, decision, payer, ended))
         return True
 
     async def _copied(
-        self, tools: Tools, ask: Ask, record: DecisionRecord, decision: Decision, payer: Caller
+        self,
+        tools: Tools,
+        ask: Ask,
+        record: DecisionRecord,
+        decision: Decision,
+        payer: Caller,
+        ended: Callable[[], None],
     ) -> None:
         # The copy's attempt is numbered after the answer's own, in a record that shares nothing else with theirs.
         shadow = with_changes(record, decision=decision, attempts=list(record.attempts), caller=payer)
@@ -89,7 +96,7 @@ class Mirrors:
         finally:
             self._under_way -= 1
             holding.close()
-            tools.log.record(record)
+            ended()
 
     async def _answered(
         self, tools: Tools, ask: Ask, holding: Holding, attempt: Attempt, decision: Decision

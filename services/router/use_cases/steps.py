@@ -38,6 +38,8 @@ class Steps:
         """Attempts that are not settled yet, nor about to be."""
         self.answered = False
         """The answer is complete and paid: whoever leaves now has it."""
+        self._open_ends = 1
+        """Parts that the record waits for: the road itself, attempts that were abandoned, a mirror."""
         self._begun_s = begun_s
 
     @property
@@ -172,20 +174,25 @@ class Steps:
     # ---- ending ------------------------------------------------------------------------------------------------------
 
     def end(self, failure: TurnpikeError | None) -> None:
-        """However the request ends: nothing stays open, and it is recorded."""
+        """However the request ends: nothing stays open, and it is recorded, once, when its last part has ended."""
         self.holding.close()
         record = self.record
         record.duration_s = self.elapsed_s
         record.failure = failure.reason if failure is not None else ""
-        # The caller has gone in the middle of an attempt: it is recorded when that has told what it cost.
-        abandoned = [self.abandon(attempt, "the caller left") for attempt in self.under_way]
-        if any(abandoned):
-            return
+        for attempt in self.under_way:
+            self.abandon(attempt, "the caller left")
         mirrored = record.decision.question.rules.mirror is not None and self.answered and failure is None
-        if mirrored and self.tools.mirrors.begin(self.tools, self.ask, record):
-            self.tools.log.keep(record)  # the mirror records it
-        else:
-            self.tools.log.record(record)
+        if mirrored and self.tools.mirrors.begin(self.tools, self.ask, record, self._part_ended):
+            self._open_ends += 1
+        if self._open_ends > 1:
+            self.tools.log.keep(record)
+        self._part_ended()
+
+    def _part_ended(self) -> None:
+        """Records the request if nothing is open any more: whoever stores the record keeps its first version."""
+        self._open_ends -= 1
+        if self._open_ends == 0:
+            self.tools.log.record(self.record)
 
     def abandon(self, attempt: Attempt, why: str, word: Ended = None) -> bool:
         """Stops an attempt and settles it in the background; False if it was not called yet.
@@ -197,14 +204,16 @@ class Steps:
             settlements.later(attempt.key, Free(why))
             return False
         last = word if isinstance(word, providers_pb2.DispatchEvent) else None
+        self._open_ends += 1
         settlements.go_on(self._wind_up(attempt, last))
         return True
 
     async def _wind_up(self, attempt: Attempt, last: providers_pb2.DispatchEvent | None) -> None:
-        settlement = await attempt.wind_up(last)
-        receipt = await self.tools.settlements.settle(attempt.key, settlement)
-        if receipt is not None:
-            attempt.record.cost_nanos = receipt.charged_nanos
-            attempt.record.unconfirmed = receipt.unconfirmed
-        if self.record.duration_s is not None:  # the request has ended, too
-            self.tools.log.record(self.record)
+        try:
+            settlement = await attempt.wind_up(last)
+            receipt = await self.tools.settlements.settle(attempt.key, settlement)
+            if receipt is not None:
+                attempt.record.cost_nanos = receipt.charged_nanos
+                attempt.record.unconfirmed = receipt.unconfirmed
+        finally:
+            self._part_ended()

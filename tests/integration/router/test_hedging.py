@@ -8,8 +8,12 @@ import pytest
 
 from services.kernel.errors import OutcomeUnknown, ServiceUnavailable, TurnpikeError
 from services.router.adapters.budget import RemoteHolds
+from services.router.adapters.decisions import Decisions
 from services.router.domain.breaker import FAILURES_TO_OPEN
 from services.router.ports import AttemptKey, Free, Grant, HoldTerms, Receipt, Settlement
+from services.router.records import DecisionRecord
+from tests.support.conditions import until
+from tests.support.governing import decision_of, put_policy
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, Vendor, road
 from tests.support.vendors import failing, speak
@@ -152,3 +156,56 @@ async def test_what_frees_a_lost_hold_frees_no_other(
             kinds = await on.settled(3)
             assert sorted(kinds) == ["COMMIT 3", "HOLD 1", "HOLD 2", "HOLD 3", "RELEASE 1", "RELEASE 2"]
             assert answer.outcome.cost.nanos > 0
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+async def test_the_one_record_has_what_the_loser_and_the_mirror_cost(
+    postgres_dsn: str, tmp_path: Path, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch, mirrored: bool
+) -> None:
+    answered = asyncio.Event()
+    recorded: list[list[tuple[str, int | None]]] = []
+    settle, record = RemoteHolds.settle, Decisions.record
+
+    async def behind_the_answer(holds: RemoteHolds, key: AttemptKey, settlement: Settlement) -> Receipt:
+        if key.attempt == 1:
+            await answered.wait()
+        return await settle(holds, key, settlement)
+
+    def taken(log: Decisions, taking: DecisionRecord) -> None:
+        recorded.append([(attempt.purpose, attempt.cost_nanos) for attempt in taking.attempts_and_mirror])
+        record(log, taking)
+
+    monkeypatch.setattr(RemoteHolds, "settle", behind_the_answer)
+    monkeypatch.setattr(Decisions, "record", taken)
+    vendor.script = Silent()
+    async with raw_vendor(speak) as sound, raw_vendor(speak) as shadow:
+        models = {
+            "first": Vendor(vendor.base_url, quality=0.9),
+            "second": Vendor(sound.base_url),
+            "shadow": Vendor(shadow.base_url, quality=0.1, input_rate=3 * 10**9),
+        }
+        async with road(postgres_dsn, tmp_path, models) as on:
+            if mirrored:
+                mirror = f"{{model: local/shadow, share: 1, key: {on.tenant.key.key_id}}}"
+                await put_policy(on, f"strategy: capability\nmirror: {mirror}")
+            finished = (await on.stream(routing=HEDGED))[-1].finished
+            assert [attempt.purpose for attempt in finished.attempts] == ["first", "hedge"]
+            if mirrored:
+
+                async def copied() -> bool:
+                    return "COMMIT 3" in await on.kinds()
+
+                await until(copied)
+            found = (await decision_of(on, finished.decision_id)).decision  # known here before it is recorded
+            assert found.attempts[0].purpose == "first"
+            assert recorded == []
+            answered.set()
+            await on.settled(2 + mirrored)
+
+            async def one_record() -> bool:
+                return len(recorded) == 1
+
+            await until(one_record)
+            purposes = ["first", "hedge", *(["mirror"] if mirrored else [])]
+            assert [purpose for purpose, _ in recorded[0]] == purposes
+            assert all(cost is not None for _, cost in recorded[0])
