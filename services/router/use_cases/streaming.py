@@ -5,7 +5,7 @@ the policy allows it, another model's announced continuation (continuing.py).
 """
 
 from services.kernel.errors import TurnpikeError
-from services.router.errors import BudgetRefused, StreamInterrupted
+from services.router.errors import StreamInterrupted
 from services.router.use_cases import continuing, extending
 from services.router.use_cases.asking import Finished, Say, Started
 from services.router.use_cases.attempt import Attempt, Ended, Events, answer_of
@@ -103,8 +103,8 @@ class Stream:
         steps.holding.settle_with_next(attempt, settlement)
         try:
             admitted = await steps.open_now(step)
-        except BudgetRefused as refused:  # the answer ends where it broke off
-            raise self._interrupted() from refused
+        except TurnpikeError as error:  # no room, or nobody to ask for it: the answer ends where it broke off
+            raise self._interrupted() from error
         if admitted is None:
             raise self._interrupted()
         return admitted

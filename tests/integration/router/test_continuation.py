@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from services.chassis.status import RemoteError
+from services.kernel.errors import ServiceUnavailable
+from services.router.adapters.budget import RemoteHolds
 from tests.support.governing import put_grant, put_policy
 from tests.support.raw_vendor import RawVendor, raw_vendor
 from tests.support.road import Road, Vendor, make_budget, road
@@ -118,6 +120,20 @@ async def test_a_budget_without_room_for_it_ends_the_stream_broken(on: Road, oth
     await make_budget(on, tight)
     _, error = await broken(on, routing=ALLOWED)
     assert error.reason == "STREAM_INTERRUPTED"
+    assert other.requests == []
+    assert await on.settled() == ["HOLD 1", "COMMIT 1"]
+
+
+async def test_without_the_budget_service_the_stream_ends_broken(
+    on: Road, other: RawVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*given: Any) -> Any:
+        raise ServiceUnavailable("budget")
+
+    monkeypatch.setattr(RemoteHolds, "settle_and_hold", away)
+    seen, error = await broken(on, routing=ALLOWED)
+    assert error.reason == "STREAM_INTERRUPTED"
+    assert [event.WhichOneof("event") for event in seen] == ["started", "delta"]
     assert other.requests == []
     assert await on.settled() == ["HOLD 1", "COMMIT 1"]
 
