@@ -38,7 +38,12 @@ class LineDecoder:
         return not self._pieces and not self._swallow_newline
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` completes, without their ends. Raises LineTooLong."""
+        """The lines that `data` completes, without their ends.
+
+        Raises LineTooLong; if lines came before the one that is too long, they are given, and the next call raises it.
+        """
+        if self._pieces_bytes > LINE_BYTES_MAX:
+            raise LineTooLong(self._pieces_bytes)
         if self._swallow_newline and data:
             self._swallow_newline = False
             if data[:1] == b"\n":
@@ -50,6 +55,8 @@ class LineDecoder:
         if end < 0:
             if data:
                 self._keep(data)
+                if self._pieces_bytes > LINE_BYTES_MAX:
+                    raise LineTooLong(self._pieces_bytes)
             return []
         lines = data[:end].split(b"\n")
         if self._pieces:
@@ -64,12 +71,10 @@ class LineDecoder:
     def _keep(self, data: bytes) -> None:
         self._pieces.append(data)
         self._pieces_bytes += len(data)
-        if self._pieces_bytes > LINE_BYTES_MAX:
-            raise LineTooLong(self._pieces_bytes)
 
     def flush(self) -> bytes:
-        """The last line, if the stream ended without ending it."""
-        rest = b"".join(self._pieces)
+        """The last line, if the stream ended without ending it. One that is too long broke off, and is left out."""
+        rest = b"" if self._pieces_bytes > LINE_BYTES_MAX else b"".join(self._pieces)
         self._pieces.clear()
         self._pieces_bytes = 0
         return rest
@@ -94,36 +99,63 @@ def _is_whole(data: bytes) -> bool:
 
 
 class SseDecoder:
-    """Events from bytes. Comments, ids, retry hints, byte order marks and events without data are passed over."""
+    """Events from bytes. Comments, ids, retry hints and events without data are passed over, as is a byte order mark
+    before the first line.
+    """
 
-    __slots__ = ("_data", "_data_bytes", "_lines", "_name")
+    __slots__ = ("_begun", "_data", "_data_bytes", "_lines", "_name", "_too_long")
 
     def __init__(self) -> None:
         self._lines = LineDecoder()
         self._name = ""
         self._data: list[bytes] = []
         self._data_bytes = 0
+        self._begun = False
+        self._too_long: LineTooLong | None = None
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that `data` completes. Raises LineTooLong."""
+        """The events that `data` completes.
+
+        Raises LineTooLong; if events came before what is too long, they are given, and the next call raises it.
+        """
+        if self._too_long is not None:
+            raise self._too_long
         if data.startswith(b"data: {") and data.count(b"\n") == 2 and self._lines.idle and not self._data:
             # Perhaps one whole event in one read, as vendors send their tokens.
             returns = data.count(b"\r")
             if (not returns and data.endswith(b"\n\n")) or (returns == 2 and data.endswith(b"\r\n\r\n")):
                 name, self._name = self._name, ""
+                self._begun = True
                 return [Event(name, data[6 : -2 - returns])]
-        return self._events(self._lines.feed(data))
+        events: list[Event] = []
+        try:
+            self._events(self._lines.feed(data), events)
+        except LineTooLong as error:
+            self._too_long = error
+            if not events:
+                raise
+        return events
 
     def flush(self) -> list[Event]:
         """What an ending stream leaves: the last event, even if the blank line after it never came.
 
-        One that broke off within its JSON is left out: such a stream is truncated, and not wrong.
+        One that broke off within its JSON is left out, as is one that is too long: such a stream is truncated, and
+        not wrong.
         """
         rest = self._lines.flush()
-        return [event for event in self._events([rest, b""] if rest else [b""]) if _is_whole(event.data)]
-
-    def _events(self, lines: list[bytes]) -> list[Event]:
+        if self._too_long is not None:
+            return []
         events: list[Event] = []
+        try:
+            self._events([rest, b""] if rest else [b""], events)
+        except LineTooLong:
+            return []
+        return [event for event in events if _is_whole(event.data)]
+
+    def _events(self, lines: list[bytes], events: list[Event]) -> None:
+        if lines and not self._begun:
+            self._begun = True
+            lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
         for line in lines:
             if not line:
                 if self._data:
@@ -134,15 +166,15 @@ class SseDecoder:
                     self._data_bytes = 0
                 self._name = ""
             elif line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-                self._data_bytes += len(line)
-                if self._data_bytes > LINE_BYTES_MAX:
-                    raise LineTooLong(self._data_bytes)
+                self._take_data(line[6:] if line[5:6] == b" " else line[5:])
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
             elif line.startswith(b"error:"):  # a field of its own with older llama.cpp servers
                 self._name = "error"
-                self._data.append(line[6:].lstrip())
-            elif line.startswith(BYTE_ORDER_MARK):
-                events += self._events([line[len(BYTE_ORDER_MARK) :]])
-        return events
+                self._take_data(line[6:].lstrip())
+
+    def _take_data(self, data: bytes) -> None:
+        self._data.append(data)
+        self._data_bytes += len(data) + 6  # with the name of its field: many lines of nothing are long too
+        if self._data_bytes > LINE_BYTES_MAX:
+            raise LineTooLong(self._data_bytes)

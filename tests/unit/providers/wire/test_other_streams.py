@@ -103,6 +103,67 @@ def test_an_event_of_endless_lines_is_refused(monkeypatch: pytest.MonkeyPatch) -
             decoder.feed(b"data: {\n")
 
 
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("field", ["data", "error"])
+def test_an_event_that_is_too_long_when_the_stream_ends_broke_off(
+    name: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "LINE_BYTES_MAX", 1 << 10)
+    parser = parser_of(name)
+    start = f'data: {{"text": "\n{field}: '.encode()
+    parser.feed(b"data: " + events(name)[0] + b"\n\n")
+    for piece in (start, b"a" * 600 + b"\ndata: ", b"b" * 600):
+        parser.feed(piece)
+    with pytest.raises(AttemptError) as caught:
+        parser.close()
+    assert caught.value.failure.reason in (
+        Reason.ERROR_REASON_VENDOR_STREAM_TRUNCATED,
+        Reason.ERROR_REASON_VENDOR_PROTOCOL_ERROR,
+    )
+
+
+@pytest.mark.parametrize("ends", [b"", b"\n"])
+def test_what_came_whole_before_what_is_too_long_is_heard(
+    ends: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "LINE_BYTES_MAX", 1 << 10)
+    decoder = SseDecoder()
+    whole = b'data: {"a": 1}\n\n'
+    assert [event.data for event in decoder.feed(whole + b"data: " + b"x" * 2_000 + ends)] == [b'{"a": 1}']
+    with pytest.raises(LineTooLong):
+        decoder.feed(b"more")
+    assert decoder.flush() == []
+
+
+def test_what_came_whole_before_what_is_too_long_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "LINE_BYTES_MAX", 1 << 10)
+    body = b"".join(b"data: " + piece + b"\n\n" for piece in events("chat completions"))
+    parser = parser_of("chat completions")
+    assert [delta.text for delta in parser.feed(body + b"data: " + b"x" * 2_000)] == ["Hi", ""]
+    assert parser.close().choices == []
+    speaks = format_of("ollama", "ollama_chat")
+    assert speaks is not None
+    lines = speaks.stream_parser({})
+    said = json.dumps({"message": {"content": "Hi"}}).encode() + b"\n"
+    assert [delta.text for delta in lines.feed(said + b"{" + b"x" * 2_000)] == ["Hi"]
+    with pytest.raises(AttemptError) as caught:
+        lines.close()
+    assert caught.value.failure.reason == Reason.ERROR_REASON_VENDOR_STREAM_TRUNCATED
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_byte_order_marks_matter_nowhere_but_before_the_first_line(size: int) -> None:
+    def heard(body: bytes) -> list[bytes]:
+        decoder, found = SseDecoder(), list[bytes]()
+        for start in range(0, len(body), size):
+            found += [event.data for event in decoder.feed(body[start : start + size])]
+        return found
+
+    assert heard(MARK + b"data: 1\n\n") == [b"1"]
+    assert heard(MARK * 3_000 + b"data: 1\n\ndata: 2\n\n") == [b"2"]
+    assert heard(b"data: 1\n\n" + MARK + b"data: 2\n\ndata: 3\n\n") == [b"1", b"3"]
+
+
 BROKEN: dict[str, tuple[dict[str, Any], Reason.ValueType]] = {
     "Groq, beside the choices": (
         {"choices": [], "x_groq": {"id": "r", "error": "Failed to call a function."}},
