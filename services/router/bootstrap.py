@@ -78,8 +78,9 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         models, models_stream = await stack.enter_async_context(open_models(providers))
 
         world = World()
+        running: list[asyncio.Task[None]] = []
         decisions = Decisions(analytics, kept=settings.decisions_kept)
-        await _in_background(stack, decisions=decisions.run())
+        _in_background(stack, running, decisions=decisions.run())
         stack.push_async_callback(decisions.drained, DECISIONS_SENT_WITHIN_S)
         settlements = Settlements(holds)
         stack.push_async_callback(settlements.close)
@@ -102,8 +103,9 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         directory = DirectoryWatch(budget, world.directory, clock)
         catalogue = CatalogueWatch(providers, take_catalogue)
         health = HealthWatch(providers, observer.take_health)
-        await _in_background(
+        _in_background(
             stack,
+            running,
             directory=directory.run(),
             catalogue=catalogue.run(),
             health=health.run(),
@@ -117,7 +119,7 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         learn = Learn(lessons, decisions, estimators)
         priors = PriorWatch(policies, learn.restart)
         await priors.refresh()
-        await _in_background(stack, feedback=keep_learning(learn), priors=priors.run())
+        _in_background(stack, running, feedback=keep_learning(learn), priors=priors.run())
         router = Router(world, estimators, clock)
         tools = Tools(
             router,
@@ -132,7 +134,7 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
             Mirrors(world.directory),
         )
         outcomes = PostgresOutcomes(database, settings.answers_key)
-        await _in_background(stack, outcomes=outcomes.run())
+        _in_background(stack, running, outcomes=outcomes.run())
         repeats = Repeats(outcomes, holds, clock)
         application = Application(
             world, tools, repeats, Answers(clock), open_classifier(), deadline_s=settings.deadline_s
@@ -144,7 +146,12 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         async def providers_answer() -> bool:
             return models_stream.connected and catalogue.ready.is_set()
 
+        async def background_runs() -> bool:
+            return not any(map(tasks.has_failed, running))
+
         runtime.health.component("postgres", database.answers, critical=False)
+        # Not critical: requests go on, and where an answer depends on a work, those below ask for its freshness.
+        runtime.health.component("background", background_runs, critical=False)
         runtime.health.component("budget", budget_answers, critical=True)
         runtime.health.component("providers", providers_answer, critical=True)
         keys = KeyAuthenticator(world.directory, clock, fresh=lambda: directory.fresh, ask=directory.ask)
@@ -163,8 +170,12 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         ]
 
 
-async def _in_background(stack: AsyncExitStack, **work: Coroutine[Any, Any, None]) -> None:
-    started = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
+def _in_background(
+    stack: AsyncExitStack, running: "list[asyncio.Task[None]]", **work: Coroutine[Any, Any, None]
+) -> None:
+    """Runs until the stack closes; what was started is added to `running`."""
+    started = [tasks.start(coroutine, name) for name, coroutine in work.items()]
+    running.extend(started)
     stack.push_async_callback(tasks.end, *started)
 
 
