@@ -7,6 +7,7 @@ here is ever in a request's way.
 import asyncio
 import itertools
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,10 @@ BUFFER_MAX = 20_000
 """Records that wait for analytics: some minutes of a busy router, at about 3 KB each."""
 
 BATCH_MAX = 200
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+"""Of a batch; the record that passes it is the last. With that one's snapshots, some megabytes, it is well below the 16
+MiB of a message."""
+
 YIELD_EVERY = 10
 """Records that are written between two moments in which the router serves others: some two milliseconds."""
 
@@ -51,6 +56,9 @@ FIND_TIMEOUT_S = 2.0
 DROPPED = Counter("turnpike_router_decisions_dropped", "Decision records that analytics never got.")
 
 log = structlog.get_logger()
+
+Waiting = tuple[DecisionRecord, str]
+"""A record with the traceparent of its request."""
 
 
 class Told:
@@ -85,7 +93,7 @@ class Decisions:
         self._kept_max = kept
         self._kept: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._by_request: dict[tuple[str, str], str] = {}
-        self._buffer: deque[tuple[DecisionRecord, str]] = deque()  # with the traceparent of its request
+        self._buffer: deque[Waiting] = deque()
         self._filled = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -186,7 +194,10 @@ class Decisions:
                 await self._filled.wait()
                 await asyncio.sleep(GATHER_S)
                 batch = list(itertools.islice(self._buffer, BATCH_MAX))
-                request = await self._request_of(number, batch, told)
+                request, batch = await self._request_of(number, batch, told)
+                if not request.decisions:  # none of them can be told
+                    self._let_rest()
+                    continue
                 async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
                     await call.write(request)
                     answer = await call.read()
@@ -196,30 +207,58 @@ class Decisions:
                 sent = set(map(id, batch))
                 while self._buffer and id(self._buffer[0]) in sent:
                     self._buffer.popleft()
-                if not self._buffer:
-                    self._filled.clear()
-                    self._empty.set()
+                self._let_rest()
         finally:
             call.cancel()
 
+    def _let_rest(self) -> None:
+        if not self._buffer:
+            self._filled.clear()
+            self._empty.set()
+
     async def _request_of(
-        self, number: int, batch: list[tuple[DecisionRecord, str]], told: "Told"
-    ) -> pb.RecordDecisionsRequest:
-        request = pb.RecordDecisionsRequest(
-            batch_id=number, traceparents=[traceparent for _, traceparent in batch]
-        )
+        self, number: int, batch: Sequence[Waiting], told: "Told"
+    ) -> tuple[pb.RecordDecisionsRequest, list[Waiting]]:
+        """A message, and which of the batch are in it: its first ones, without those that cannot be told.
+
+        The latter are dropped, as they never will be: one record must not keep the others.
+        """
+        request = pb.RecordDecisionsRequest(batch_id=number)
         within: set[bytes] = set()  # no name comes twice in one request, whatever was forgotten meanwhile
-        for place, (record, _) in enumerate(batch, 1):
+        packed: list[Waiting] = []
+        failed: list[Waiting] = []
+        size = 0
+        for place, waiting in enumerate(batch, 1):
             if place % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
-            taken = self._archive.take(record.decision.question)
-            request.decisions.append(to_pb_record(record, taken))
+            record, traceparent = waiting
+            try:
+                taken = self._archive.take(record.decision.question)
+                message = to_pb_record(record, taken)
+            except Exception:  # whatever it is, it is this record's
+                log.exception("decision record dropped", decision_id=record.decision_id)
+                failed.append(waiting)
+                continue
+            request.decisions.append(message)
+            request.traceparents.append(traceparent)
+            packed.append(waiting)
+            size += message.ByteSize()
             for each in taken.all:
                 is_new = told.is_new(each.snapshot_id, record.decided_at.date())
                 if is_new and each.snapshot_id not in within:
                     within.add(each.snapshot_id)
                     request.snapshots.add(snapshot_id=each.snapshot_id, content=each.content)
-        return request
+                    size += len(each.content)
+            if size >= BATCH_BYTES_MAX:
+                break
+        self._drop(failed)
+        return request, packed
+
+    def _drop(self, failed: Sequence[Waiting]) -> None:
+        if failed:
+            before, dropped = len(self._buffer), set(map(id, failed))
+            self._buffer = deque(each for each in self._buffer if id(each) not in dropped)
+            DROPPED.inc(before - len(self._buffer))  # not those that a full buffer dropped meanwhile
 
     def keep(self, record: DecisionRecord) -> None:
         if self._kept_max == 0:

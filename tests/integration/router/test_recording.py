@@ -1,15 +1,20 @@
 """What a router tells analytics of its decisions: every record, each snapshot once a day, whatever else goes wrong."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
+from services.chassis import tracing
 from services.chassis.channel import connect
+from services.chassis.service_settings import MESSAGE_BYTES_MAX
 from services.kernel.ids import DecisionId
-from services.router.adapters.decisions import Decisions
+from services.router.adapters.decisions import BATCH_BYTES_MAX, Decisions
 from services.router.domain.access import Caller
 from services.router.domain.plan import Decision, decide
 from services.router.records import DecisionRecord
@@ -48,7 +53,7 @@ class Recorder(AnalyticsServiceServicer):
 @asynccontextmanager
 async def recorded_by(recorder: Recorder) -> AsyncIterator[Decisions]:
     """A router's log of decisions that sends to `recorder`."""
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)])
     add_AnalyticsServiceServicer_to_server(recorder, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -64,7 +69,9 @@ async def recorded_by(recorder: Recorder) -> AsyncIterator[Decisions]:
             await asyncio.gather(sending, return_exceptions=True)
 
 
-def record(name: str, at: datetime, decision: Decision, **more: object) -> DecisionRecord:
+def record(
+    name: str, at: datetime, decision: Decision, metadata: Mapping[str, Any] | None = None
+) -> DecisionRecord:
     return DecisionRecord(
         decision_id=DecisionId(name),
         request_id=f"request of {name}",
@@ -72,8 +79,7 @@ def record(name: str, at: datetime, decision: Decision, **more: object) -> Decis
         decided_at=at,
         decision=decision,
         streamed=False,
-        metadata={},
-        **more,  # type: ignore[arg-type]
+        metadata=metadata or {},
     )
 
 
@@ -106,3 +112,42 @@ async def test_a_new_day_is_told_everything_again() -> None:
             await decisions.drained(DRAINED_S)
     first, second = recorder.batches
     assert {each.snapshot_id for each in first.snapshots} == {each.snapshot_id for each in second.snapshots}
+
+
+async def test_one_record_that_cannot_be_told_costs_no_other() -> None:
+    recorder, same, dropped = Recorder(), decided(), dropped_records()
+    with capture_logs() as logs:
+        async with recorded_by(recorder) as decisions:
+            for name in ("a", "b", "c"):
+                metadata = {"team": 7} if name == "b" else {"team": name}  # text alone goes on the wire
+                with tracing.span(name, {}):
+                    decisions.record(record(name, AFTER, same, metadata=metadata))
+            await decisions.drained(DRAINED_S)
+            decisions.record(
+                record("d", AFTER, same, metadata={"team": 7})
+            )  # alone: no batch without records
+            await decisions.drained(DRAINED_S)
+            decisions.record(record("e", AFTER, same))
+            await decisions.drained(DRAINED_S)
+    assert [[each.decision_id for each in batch.decisions] for batch in recorder.batches] == [
+        ["a", "c"],
+        ["e"],
+    ]
+    assert all(len(batch.traceparents) == len(batch.decisions) for batch in recorder.batches)
+    assert dropped_records() - dropped == 2
+    assert [each["decision_id"] for each in logs if each["event"] == "decision record dropped"] == ["b", "d"]
+
+
+async def test_a_batch_ends_long_before_a_message_is_too_long() -> None:
+    recorder, same = Recorder(), decided()
+    large = {"note": "x" * 1_000_000}
+    async with recorded_by(recorder) as decisions:
+        for number in range(20):
+            decisions.record(record(f"{number:02}", AFTER, same, metadata=large))
+        await decisions.drained(DRAINED_S)
+    assert list(recorder.told) == [f"{number:02}" for number in range(20)]
+    assert max(batch.ByteSize() for batch in recorder.batches) < BATCH_BYTES_MAX + 1_100_000
+
+
+def dropped_records() -> float:
+    return REGISTRY.get_sample_value("turnpike_router_decisions_dropped_total") or 0.0
