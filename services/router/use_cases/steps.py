@@ -139,9 +139,10 @@ class Steps:
         if not isinstance(ended, ServiceUnavailable):
             step = self._next(attempt, retry_class, retry_after_s)
         if isinstance(step, Next):
+            step = instead or step
             if step.purpose == "retry":
                 self.tools.retries.retry()
-            return await self.go_on(attempt, settlement, instead or step)
+            return await self.go_on(attempt, settlement, step)
         self.under_way.remove(attempt)
         await self.holding.settle(attempt, settlement)
         record = self.record
