@@ -211,8 +211,16 @@ class Attempt:
         self.leave()
         record = self.record
         if last is not None and last.HasField("finished"):
-            record.usage = last.finished.usage if last.finished.HasField("usage") else None
-            return Charge(SettlementOutcome.CANCELLED, record.usage, endpoint_id=record.endpoint_id)
+            answer = last.finished
+            record.usage = answer.usage if answer.HasField("usage") else None
+            record.vendor_request_id = answer.vendor_request_id
+            return Charge(
+                SettlementOutcome.CANCELLED,
+                record.usage,
+                answer.vendor_cost.nanos if answer.HasField("vendor_cost") else None,
+                answer.endpoint_id or record.endpoint_id,
+                answer.vendor_request_id,
+            )
         failed = last.failed if last is not None and last.HasField("failed") else None
         if failed is not None and failed.HasField("usage"):
             record.usage = failed.usage
@@ -220,9 +228,11 @@ class Attempt:
 
     def _is_cut(self, answer: providers_pb2.AttemptFinished) -> bool:
         """Whether the answer ended at its cap: a whole one says so, a stream's length does."""
-        for choice in answer.choices:
-            if choice.finish_reason == content_pb2.FINISH_REASON_LENGTH:
-                return True
+        told = {choice.finish_reason for choice in answer.choices}
+        if content_pb2.FINISH_REASON_LENGTH in told:
+            return True
+        if told and content_pb2.FINISH_REASON_UNSPECIFIED not in told:
+            return False
         usage = self.record.usage
         return usage is not None and 0 < self._output_bound <= usage.output_tokens
 

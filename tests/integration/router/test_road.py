@@ -13,7 +13,7 @@ from services.router.use_cases.attempt import CREDIT_EVERY
 from tests.support.budget_admin import request_id as new_id
 from tests.support.conditions import until
 from tests.support.governing import put_policy
-from tests.support.providers import USAGE, chat_chunk
+from tests.support.providers import USAGE, chat_answer, chat_chunk
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, Vendor, make_budget, request, road
 from tests.support.vendors import Waiting, cut, failing, speak, stall
@@ -76,13 +76,19 @@ async def test_a_request_is_answered_charged_and_explained(on: Road) -> None:
     assert decision.attempts[0].usage.output_tokens == 2
 
 
-async def test_an_answer_that_ends_at_its_cap_is_booked_as_cut(on: Road) -> None:
-    """The vendor says two tokens."""
+async def test_an_answer_that_ends_at_its_cap_is_booked_as_cut(on: Road, vendor: RawVendor) -> None:
+    """The vendor says two tokens, and of a whole answer why it ended."""
+
+    async def cut_short(request: Request, connection: Connection) -> None:
+        await connection.answer(chat_answer().replace(b'"stop"', b'"length"'))
+
     for cap in (2, 3):
-        await on.generate(cap=cap)
         await on.stream(cap=cap)
+        await on.generate(cap=cap)
+    vendor.script = cut_short
+    await on.generate(cap=2)
     commits = [entry for entry in await on.ledger() if entry.kind == ledger_pb2.LEDGER_ENTRY_KIND_COMMIT]
-    assert [entry.dimensions.get("cut", "") for entry in commits] == ["length", "length", "", ""]
+    assert [entry.dimensions.get("cut", "") for entry in commits] == ["length", "", "", "", "length"]
 
 
 async def test_a_stream_comes_in_pieces_and_ends_with_the_outcome(on: Road) -> None:
