@@ -35,7 +35,9 @@ from services.kernel.clock import SystemClock
 from turnpike.analytics.v1.analytics_pb2_grpc import add_AnalyticsServiceServicer_to_server
 
 SQL = Path(__file__).parent / "sql"
-SERVICES_METHODS = ("RecordDecisions", "GetRecord")
+ROUTERS_METHODS = ("RecordDecisions", "GetRecord")
+ROUTERS = frozenset({"router"})
+"""Records are whole, of any organisation: no other service has a use for them."""
 
 
 @asynccontextmanager
@@ -62,17 +64,17 @@ async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncItera
         )
         admins = AdminTokens(look_up_by(budget))
         servicer = AnalyticsServicer(do, usage, following, admins, clock)
-        authenticate = routers_record_admins_ask(ServiceTokens(settings.service_tokens), admins)
+        authenticate = routers_record_admins_ask(ServiceTokens(settings.service_tokens, only=ROUTERS), admins)
         forgetting = Forget(PostgresDecisions(database), clock, timedelta(days=settings.decisions_kept_days))
         async with _running(following), _running(forgetting):
             yield [Registration(add_AnalyticsServiceServicer_to_server, servicer, authenticate)]
 
 
-def routers_record_admins_ask(services: Authenticator, admins: Authenticator) -> Authenticator:
-    """Records come from services of ours, and go back to them; everything else is asked by admins."""
+def routers_record_admins_ask(routers: Authenticator, admins: Authenticator) -> Authenticator:
+    """Records come from routers, and go back to them; everything else is asked by admins."""
 
     async def authenticate(call: Call) -> Caller:
-        return await (services if call.method.rpartition("/")[2] in SERVICES_METHODS else admins)(call)
+        return await (routers if call.method.rpartition("/")[2] in ROUTERS_METHODS else admins)(call)
 
     return authenticate
 

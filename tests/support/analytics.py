@@ -17,6 +17,7 @@ from services.chassis.app import serving
 from services.chassis.channel import connect
 from services.chassis.postgres import open_database
 from services.chassis.settings import Address, Secret
+from tests.support.budget import OTHER_SERVICE
 from tests.support.budget_admin import SERVICE, Api, Tenant, make_tenant, make_token, serving_admin
 from tests.support.usage import page, usage
 from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
@@ -63,7 +64,7 @@ async def two_tenants(postgres_dsn: str, state: Path, now: datetime) -> AsyncIte
             postgres_dsn=Secret(postgres_dsn),
             budget_address=admin.address,
             service_token=Secret(SERVICE),
-            service_tokens={"router": Secret(SERVICE)},
+            service_tokens={"router": Secret(SERVICE), "providers": Secret(OTHER_SERVICE)},
             state_dir=state,
             drain_s=0.2,
             access_log="off",

@@ -8,20 +8,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from services.budget.domain.entities import Role
+from services.chassis.channel import connect
 from services.kernel.errors import Category, TurnpikeError
 from tests.support.analytics import World, ids_of, two_tenants
+from tests.support.budget import OTHER_SERVICE
 from tests.support.budget_admin import SERVICE, Api, Tenant, make_token
 from turnpike.analytics.v1 import analytics_pb2 as pb
+from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
 
 CONTRACT = pb.DESCRIPTOR.services_by_name["AnalyticsService"]
-FOR_SERVICES = {"RecordDecisions", "GetRecord"}
-ASKED_BY_ADMINS = [method for method in CONTRACT.methods if method.name not in FOR_SERVICES]
+FOR_ROUTERS = {"RecordDecisions", "GetRecord"}
+ASKED_BY_ADMINS = [method for method in CONTRACT.methods if method.name not in FOR_ROUTERS]
 READERS = [
     (Role.ORGANISATION_ADMIN, False),
     (Role.TEAM_ADMIN, True),
@@ -118,3 +122,25 @@ async def test_without_an_admin_token_nothing_answers(world: World, who: str) ->
         with pytest.raises(TurnpikeError) as refused:
             await answer_of(api, method, request_for(method, world.theirs))
         assert refused.value.category is Category.UNAUTHENTICATED, method.name
+
+
+async def test_records_are_for_routers_alone(world: World) -> None:
+    organisation_id = world.theirs.organisation.organisation_id
+    asked = pb.GetRecordRequest(organisation_id=organisation_id, decision_id=f"dec_of_{organisation_id}")
+    found = await (await world.asked_by(SERVICE)).GetRecord(asked)
+    assert found.decision.decision_id == asked.decision_id
+    for secret, category in (
+        (OTHER_SERVICE, Category.PERMISSION_DENIED),
+        (await make_token(world.operator, int(Role.OPERATOR)), Category.UNAUTHENTICATED),  # type: ignore[arg-type]
+        (None, Category.UNAUTHENTICATED),
+    ):
+        with pytest.raises(TurnpikeError) as refused:
+            await (await world.asked_by(secret)).GetRecord(asked)
+        assert refused.value.category is category
+        async with connect("analytics", world.address, token=secret) as remote:
+            sending = AnalyticsServiceStub(remote.channel).RecordDecisions(
+                iter([pb.RecordDecisionsRequest(batch_id=1)]), metadata=remote.metadata()
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await sending.read()
+        assert ended.value.code().name == category.name
