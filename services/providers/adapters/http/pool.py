@@ -28,6 +28,7 @@ ADDRESSES_S: Final = 30.0
 HOSTS_KEPT: Final = 1024
 NEXT_ADDRESS_AFTER_S: Final = 0.25
 """A second address is tried beside the first if that has not answered by then (RFC 8305)."""
+NO_NAME: Final = "No connection to the vendor could be made: no host has such a name."
 
 
 class NoConnection(Exception):
@@ -147,6 +148,9 @@ class Pool:
             except ProxyRefused as refused:
                 opened.close()
                 raise NoConnection(str(refused)) from refused
+            except ValueError as error:  # no host has such a name, so it cannot be told to the proxy
+                opened.close()
+                raise NoConnection(NO_NAME) from error
             except OSError as error:
                 opened.close()
                 raise NoConnection("The proxy broke the connection.") from error
@@ -166,10 +170,13 @@ class Pool:
                 ssl=self._certificates if origin.tls else None,
                 server_hostname=origin.host if origin.tls else None,
             )
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # ssl.SSLError is one, of which some are ValueErrors too
             opened.close()
             why = "The vendor's TLS certificate or handshake was not accepted." if origin.tls else ""
             raise NoConnection(why or "No connection to the vendor could be made.") from error
+        except ValueError as error:  # by TLS, of a name that no host has
+            opened.close()
+            raise NoConnection(NO_NAME) from error
         except asyncio.CancelledError:
             opened.close()
             raise

@@ -19,6 +19,11 @@ ANSWER_BYTES_MAX: Final = 1 << 14
 """Of a proxy's answer to CONNECT; some bring a page with their refusal, of which the first line says enough."""
 PORT_DEFAULT: Final = 80
 
+_NO_PROXY: Final = (
+    "must be http://host:port of a proxy that knows CONNECT, perhaps with user:password@ before the host, in which"
+    " characters such as # / ? @ : are written as %23 and the like; other kinds are not supported"
+)
+
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 
@@ -39,20 +44,24 @@ class Proxy:
 
     @classmethod
     def parse(cls, url: str, exceptions: str = "") -> Self:
-        """A proxy as HTTPS_PROXY and NO_PROXY say it. Raises ValueError for another scheme than http."""
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise ValueError(
-                "must be http://host:port of a proxy that knows CONNECT; other kinds are not supported"
-            )
+        """A proxy as HTTPS_PROXY and NO_PROXY say it.
+
+        Raises ValueError for another scheme than http, and for what is no address; its words hold nothing of the url.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port or PORT_DEFAULT
+        except ValueError:  # quotes what it stumbled over, which may be the password
+            raise ValueError(_NO_PROXY) from None
+        # A password with a bare # or ? ends the address early: another host would be asked, with half of it.
+        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or "?" in url or "#" in url:
+            raise ValueError(_NO_PROXY)
         authorisation = ""
         if parts.username is not None:
             said = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             authorisation = f"Basic {base64.b64encode(said.encode()).decode()}"
         names = (name.strip().lower() for name in exceptions.split(","))
-        return cls(
-            parts.hostname, parts.port or PORT_DEFAULT, authorisation, tuple(name for name in names if name)
-        )
+        return cls(parts.hostname, port, authorisation, tuple(name for name in names if name))
 
     def serves(self, origin: Origin) -> bool:
         """True if `origin` is reached through it."""

@@ -115,6 +115,19 @@ async def test_a_proxy_that_opens_no_tunnel_is_an_unreachable_vendor(tmp_path: P
     assert not vendor.requests
 
 
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.test", ".test"])
+async def test_a_vendor_whose_name_no_host_has_is_unreachable(tmp_path: Path, host: str) -> None:
+    async with behind(tmp_path) as (_, _, http):
+        with pytest.raises(AttemptError) as caught:
+            async with http.send("POST", f"https://{host}/v1", {}, b"{}", connect_timeout_s=5.0):
+                pass
+    said = caught.value.failure
+    assert (said.reason, said.nothing_sent) == (
+        error_pb2.ErrorReason.ERROR_REASON_VENDOR_UNREACHABLE,
+        True,
+    )
+
+
 EXCEPTIONS = [
     ("", "api.openai.com", True),
     ("*", "api.openai.com", False),
@@ -149,6 +162,32 @@ def test_whom_the_proxy_is_not_asked_for(exceptions: str, host: str, serves: boo
 def test_other_proxies_are_refused_before_the_start(url: str) -> None:
     with pytest.raises(SettingsInvalid, match="HTTPS_PROXY"):
         load(ProvidersSettings, {"HTTPS_PROXY": url, "TURNPIKE_SERVICE_TOKENS": "router=tps_x"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:pa#quux@proxy:3128",
+        "http://me:pa?quux@proxy:3128",
+        "http://me:pa/quux@proxy:3128",
+        "http://me:12#quux@proxy:3128",
+        "http://me:12?quux@proxy:3128",
+        "http://me:pa\u2100quux@proxy:3128",
+        "http://me:pa[quux@proxy:3128",
+        "http://proxy:pa-quux",
+        "http://proxy:3128#",
+        "http://proxy:3128/?pa=quux",
+    ],
+)
+def test_a_wrong_proxy_is_refused_without_a_part_of_its_password(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match="HTTPS_PROXY") as caught:
+        load(ProvidersSettings, {"HTTPS_PROXY": url, "TURNPIKE_SERVICE_TOKENS": "router=tps_x"})
+    said = str(caught.value)
+    assert not any(part in said for part in ("quux", "pa#", "pa?", "me:p", "\u2100"))
+    with pytest.raises(ValueError, match="must be http://host:port") as own:
+        Proxy.parse(url)
+    assert own.value.__cause__ is None
+    assert own.value.__context__ is None or own.value.__suppress_context__
 
 
 def test_a_proxys_password_is_not_shown() -> None:
