@@ -39,15 +39,17 @@ class PostgresReports:
         """Reads the ablest model out of decision records that were not looked at yet, page by page."""
         organisation_id = asked.scope.organisation_id
         start = asked.range.start - DECIDED_BEFORE_MAX
+        before = (asked.range.end, "")
         while True:
             rows = await self._database.fetch(
-                self._sql["decisions_without_ablest"], organisation_id, start, asked.range.end, RECORDS_A_PAGE
+                self._sql["decisions_without_ablest"], organisation_id, start, *before, RECORDS_A_PAGE
             )
             ablest = {row["request_id"]: row["record"] for row in reversed(rows)}
             models = [ablest_of(record) for record in ablest.values()]
             await self._database.execute(self._sql["keep_ablest"], organisation_id, list(ablest), models)
             if len(rows) < RECORDS_A_PAGE:
                 return
+            before = (rows[-1]["decided_at"], rows[-1]["decision_id"])
 
     async def compared(
         self, asked: Breakdown, baseline_model: str, prices: PriceList

@@ -87,13 +87,20 @@ ORDER BY 3 DESC, grouped, kind
 LIMIT $12;
 
 -- name: decisions_without_ablest
--- Decision records of a time, newest first, whose ablest model was not read from them yet.
-SELECT decision.request_id, decision.record
+-- Decision records from $2 on and before the key in $3 (time) and $4 (id), newest first, whose ablest model was not read
+-- from them yet. Each page goes on where the last ended, so that all of them together look at each record once.
+SELECT request_id, decided_at, decision_id, record
 FROM decision
-LEFT JOIN ablest_model USING (organisation_id, request_id)
-WHERE organisation_id = $1 AND decided_at >= $2 AND decided_at < $3 AND ablest_model.model IS NULL
+WHERE organisation_id = $1
+    AND decided_at >= $2
+    AND (decided_at, decision_id) < ($3::timestamptz, $4::text)
+    AND NOT EXISTS (
+        SELECT FROM ablest_model
+        WHERE ablest_model.organisation_id = decision.organisation_id
+            AND ablest_model.request_id = decision.request_id
+    )
 ORDER BY decided_at DESC, decision_id DESC
-LIMIT $4;
+LIMIT $5;
 
 -- name: keep_ablest
 -- Keeps what was read; of two that read the same the first is kept.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from services.analytics.adapters.postgres import PostgresDecisions, PostgresUsage
-from services.analytics.adapters.postgres_reports import PostgresReports
+from services.analytics.adapters.postgres_reports import RECORDS_A_PAGE, PostgresReports
 from services.analytics.convert import from_pb_decision
 from services.analytics.domain.queries import Breakdown, Grouping, Scope, TimeRange, UsageQuery
 from services.analytics.domain.savings import SavingsRow
@@ -109,21 +109,22 @@ async def test_what_caches_saved_is_told_apart(database: Database) -> None:
     assert row.baseline_nanos == 20_000_000_000
 
 
+def decision(number: int, *dropped: str, at: datetime = START) -> decision_pb2.Decision:
+    made = decision_pb2.Decision(
+        decision_id=f"dec_{number}",
+        request_id=f"r{number}",
+        principal=Principal(organisation_id="org_1", team_id="team_1"),
+    )
+    made.decided_at.FromDatetime(at)
+    for model, quality in (("small/one", 0.5), ("other/one", 0.6), ("large/one", 0.9)):
+        candidate = made.candidates.add(model=model, excluded_by="access" if model in dropped else "")
+        candidate.estimates.quality = quality
+    return made
+
+
 async def test_without_a_baseline_it_is_the_ablest_that_was_permitted(database: Database) -> None:
     """For the first request the large model was permitted; for the second it was not; of the third nothing is known."""
     assert await PostgresUsage(database).store(page(*(answered(number) for number in (1, 2, 3))))
-
-    def decision(number: int, *dropped: str) -> decision_pb2.Decision:
-        made = decision_pb2.Decision(
-            decision_id=f"dec_{number}",
-            request_id=f"r{number}",
-            principal=Principal(organisation_id="org_1", team_id="team_1"),
-        )
-        made.decided_at.FromDatetime(START)
-        for model, quality in (("small/one", 0.5), ("other/one", 0.6), ("large/one", 0.9)):
-            candidate = made.candidates.add(model=model, excluded_by="access" if model in dropped else "")
-            candidate.estimates.quality = quality
-        return made
 
     kept = [decision(1), decision(2, "large/one")]
     await Decisions(PostgresDecisions(database)).record([from_pb_decision(one) for one in kept])
@@ -131,6 +132,16 @@ async def test_without_a_baseline_it_is_the_ablest_that_was_permitted(database: 
         (row,) = await rows(database, "")
         assert row.baseline_nanos == 20_000_000_000 + 6_000_000_000
         assert (row.requests, row.not_comparable) == (2, 1)
+
+
+async def test_every_decision_is_read_however_many_pages_there_are(database: Database) -> None:
+    """Many are of the same moment, some of the range's first and last; the one at its end is not in it."""
+    count, store = 2 * RECORDS_A_PAGE + 1, Decisions(PostgresDecisions(database))
+    assert await PostgresUsage(database).store(page(*(answered(number) for number in range(1, count + 2))))
+    made = [decision(number, at=START + timedelta(hours=number // 50)) for number in range(1, count + 1)]
+    await store.record([from_pb_decision(one) for one in (*made, decision(count + 1, at=SPAN.end))])
+    (row,) = await rows(database, "")
+    assert (row.requests, row.not_comparable) == (count, 1)
 
 
 @pytest.mark.parametrize("scope", [Scope("org_1"), Scope("org_1", model_pattern="small/*")])
