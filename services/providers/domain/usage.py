@@ -77,16 +77,26 @@ def is_complete(usage: Usage | None) -> bool:
 def completed(vendor: Usage | None, counted: Usage) -> Usage:
     """The vendor's figures, with our own count where it told no input or no output; estimated if any of it is ours.
 
-    Ollama leaves out a prompt that it had in its cache.
+    Ollama leaves out a prompt that it had in its cache. Our count is raised to the parts that the vendor did tell: it
+    sees no hidden reasoning.
     """
     if vendor is None:
         return counted
     made = Usage()
     made.CopyFrom(vendor)
     if not made.HasField("input_tokens") and counted.HasField("input_tokens"):
-        made.input_tokens, made.source = counted.input_tokens, UsageSource.USAGE_SOURCE_ESTIMATED
+        cached = made.cache_read_tokens + made.cache_write_tokens + made.cache_write_long_tokens
+        of_input = (cached, made.input_audio_tokens, made.input_image_tokens, made.unbilled_input_tokens)
+        made.input_tokens, made.source = (
+            max(counted.input_tokens, *of_input),
+            UsageSource.USAGE_SOURCE_ESTIMATED,
+        )
     if not made.HasField("output_tokens") and counted.HasField("output_tokens"):
-        made.output_tokens, made.source = counted.output_tokens, UsageSource.USAGE_SOURCE_ESTIMATED
+        of_output = (made.reasoning_tokens, made.output_audio_tokens, made.unbilled_output_tokens)
+        made.output_tokens, made.source = (
+            max(counted.output_tokens, *of_output),
+            UsageSource.USAGE_SOURCE_ESTIMATED,
+        )
     return made
 
 

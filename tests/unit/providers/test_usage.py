@@ -83,6 +83,18 @@ def test_what_a_vendor_did_not_tell_is_counted() -> None:
     assert not completed(inclusive(input_tokens=5, output_tokens=None), Usage()).HasField("output_tokens")
 
 
+def test_our_count_is_never_less_than_the_parts_a_vendor_told() -> None:
+    counted = Usage(input_tokens=10, output_tokens=10)
+    thought = completed(inclusive(input_tokens=5, output_tokens=None, reasoning_tokens=500), counted)
+    assert (thought.output_tokens, thought.reasoning_tokens) == (500, 500)
+    cached = inclusive(input_tokens=None, output_tokens=7, cache_read_tokens=30, cache_write_tokens=20)
+    read = completed(cached, counted)
+    assert (read.input_tokens, read.output_tokens) == (50, 7)
+    assert read.source == UsageSource.USAGE_SOURCE_ESTIMATED
+    heard = completed(inclusive(input_tokens=None, output_tokens=7, input_audio_tokens=3), counted)
+    assert heard.input_tokens == 10
+
+
 COUNTED = Usage(input_tokens=10, output_tokens=5)
 TOLD = inclusive(input_tokens=12, output_tokens=9)
 
