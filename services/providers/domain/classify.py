@@ -33,13 +33,17 @@ _QUOTA_WORDS: Final = {
 _QUOTA_TEXT: Final = re.compile(
     r"credit balance is too low|insufficient balance|insufficient credits?|no credits"
     r"|(does not|doesn't) have any credits|requires more credits"
-    r"|(run|ran) out of (available )?(credits|resources)|used all available credits"
+    r"|(run|ran) out of (available )?credits|used all available credits"
     r"|spend(ing)? (limit|cap)|purchase (more )?credits|payment required|billing hard limit"
     r"|credits (are|is) depleted|reached your specified api usage limits|please enable billing"
-    r"|account\b.{0,60}\b(is )?suspended|key limit exceeded|api calls / month"
+    r"|account\b.{0,60}\b(is )?suspended|api calls / month"
     r"|free tier of the model has been exhausted",
     re.IGNORECASE,
 )
+_KEY_LIMIT_TEXT: Final = re.compile(r"key limit exceeded", re.IGNORECASE)
+"""OpenRouter's sum that a key may spend, by status 403; by 429 it is a rate that passes."""
+_OUT_OF_RESOURCES_TEXT: Final = re.compile(r"(run|ran) out of (available )?resources", re.IGNORECASE)
+"""Money where a request is refused with it; of a server in the middle of its answer it is memory."""
 _CONTEXT_WORDS: Final = {
     "context_length_exceeded",
     "exceed_context_size_error",
@@ -190,6 +194,12 @@ def reason_of(
     if any(word.endswith("spend_limit_reached") for word in said):
         return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
     if status in (0, 400, 403, 412, 429) and _QUOTA_TEXT.search(message):
+        return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
+    if status == 403 and _KEY_LIMIT_TEXT.search(message):
+        return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
+    if status in (0, 400, 403, 412, 429) and _OUT_OF_RESOURCES_TEXT.search(message):
+        if status == 0:
+            return Reason.ERROR_REASON_VENDOR_OVERLOADED, None
         return Reason.ERROR_REASON_VENDOR_QUOTA_EXHAUSTED, None
     if said & _CONTEXT_WORDS or (status not in (401, 403, 404, 429) and _CONTEXT_TEXT.search(message)):
         return Reason.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, None

@@ -133,6 +133,21 @@ CASES = [
     (0, ("api_error",), "", "VENDOR_ERROR"),
     (0, ("invalid_request_error",), "", "VENDOR_REJECTED_REQUEST"),
     (0, (), "", "VENDOR_ERROR"),
+    (0, ("server_error",), "The server ran out of resources.", "VENDOR_OVERLOADED"),
+    (429, (), "You have run out of available resources", "VENDOR_QUOTA_EXHAUSTED"),
+    # what sounds like one of the above, and is not
+    (429, (), "Key limit exceeded: 20 requests a minute.", "VENDOR_RATE_LIMITED"),
+    (429, ("rate_limit_exceeded",), "API key limit exceeded, slow down", "VENDOR_RATE_LIMITED"),
+    (400, (), "Key limit exceeded: metadata takes 16 keys", "VENDOR_REJECTED_REQUEST"),
+    (500, (), "CUDA ran out of resources", "VENDOR_ERROR"),
+    (400, (), "The word credits is no valid tool name", "VENDOR_REJECTED_REQUEST"),
+    (429, (), "Your account has 20 requests a minute", "VENDOR_RATE_LIMITED"),
+    (400, (), "The stop sequence is too long", "VENDOR_REJECTED_REQUEST"),
+    (429, (), "Too many tokens in this minute", "VENDOR_RATE_LIMITED"),
+    (400, (), "The model has no parameter top_k", "VENDOR_REJECTED_REQUEST"),
+    (400, (), "content must be a list of parts", "VENDOR_REJECTED_REQUEST"),
+    (400, (), "Each key of metadata must be text", "VENDOR_REJECTED_REQUEST"),
+    (500, (), "Worker crashed while the queue was at capacity", "VENDOR_ERROR"),
 ]
 
 
