@@ -370,7 +370,10 @@ def _unwanted() -> Failure:
 
 def is_stream(body: bytes) -> bool:
     """True for a stream that is labelled as JSON: Gemini's array, events, or lines of JSON behind some proxies."""
-    return body[:64].lstrip().startswith((b"[", b"data:", b"event:", b":")) or b"}\n{" in body
+    return (
+        body[:64].removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"[", b"data:", b"event:", b":"))
+        or b"}\n{" in body
+    )
 
 
 async def read_answer(exchange: Exchange, at_most: int, *, cut: bool = False) -> bytes:

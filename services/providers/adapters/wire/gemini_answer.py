@@ -311,12 +311,23 @@ def error_of(said: Mapping[str, Any], status: int, headers: Headers) -> AttemptE
 class ContentStream:
     """Parser of one stream. The vendor marks no end: every candidate having finished is one, then the connection's."""
 
-    __slots__ = ("_error", "_events", "_headers", "_model", "_request_id", "_state", "_usage", "complete")
+    __slots__ = (
+        "_error",
+        "_events",
+        "_head",
+        "_headers",
+        "_model",
+        "_request_id",
+        "_state",
+        "_usage",
+        "complete",
+    )
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
         self._events: SseDecoder | ArrayDecoder | None = None
-        """None: nothing but white space has come yet."""
+        """None: nothing but white space and a mark of byte order has come yet."""
+        self._head = b""
         self._state = _State()
         self._error: AttemptError | None = None
         self._usage: Mapping[str, Any] = {}
@@ -330,9 +341,14 @@ class ContentStream:
         if self.complete:
             return deltas
         if self._events is None:
-            data = data.removeprefix(BYTE_ORDER_MARK).lstrip()
-            if not data:
+            self._head += data
+            if BYTE_ORDER_MARK.startswith(self._head):  # it may be cut within
                 return deltas
+            data = self._head.removeprefix(BYTE_ORDER_MARK).lstrip()
+            if not data:
+                self._head = BYTE_ORDER_MARK  # what has come is said by it, and kept no longer than it is
+                return deltas
+            self._head = b""
             # Without `alt=sse` the vendor streams one JSON array; a proxy in front of it may have asked so.
             self._events = ArrayDecoder() if data[:1] in b"[{" else SseDecoder()
         try:

@@ -155,6 +155,7 @@ class ChatStream:
             and len(delta) == 1
             and not choice.get("finish_reason")
             and not choice.get("logprobs")
+            and not choice.get("error")
         ):
             content = delta.get("content")
             if content and type(content) is str:  # nearly all of a stream is this

@@ -11,6 +11,7 @@ from services.providers.adapters.wire.body import decode
 from services.providers.adapters.wire.sse import LineTooLong, SseDecoder
 from services.providers.domain.failure import AttemptError, Reason
 from services.providers.ports import StreamParser
+from services.providers.use_cases.attempt import is_stream
 
 MARK = b"\xef\xbb\xbf"
 CHAT: list[dict[str, Any]] = [
@@ -203,6 +204,28 @@ def test_errors_inside_streams_of_chat_completions(name: str) -> None:
     with pytest.raises(AttemptError) as caught:
         parser.close()
     assert caught.value.failure.reason == reason
+
+
+def test_an_error_beside_the_last_words_of_a_choice_is_heard() -> None:
+    parser = parser_of("chat completions")
+    choice = {"index": 0, "delta": {"content": "Hi"}, "error": {"code": 502, "message": "upstream broke"}}
+    deltas = parser.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+    assert [delta.text for delta in deltas] == ["Hi"]
+    with pytest.raises(AttemptError) as caught:
+        parser.close()
+    assert caught.value.failure.reason == Reason.ERROR_REASON_VENDOR_ERROR
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("begins", [MARK, MARK + b"\n \n", b"\n \n", b""])
+def test_an_array_may_begin_with_a_byte_order_mark_that_is_cut(begins: bytes, size: int) -> None:
+    body = begins + b"[" + b",\n".join(events("Gemini")) + b"]"
+    assert is_stream(body)
+    parser, deltas = parser_of("Gemini"), []
+    for start in range(0, len(body), size):
+        deltas += parser.feed(body[start : start + size])
+    parser.close()
+    assert "".join(delta.text for delta in deltas) == "Hi"
 
 
 def test_an_answer_that_is_an_error_by_its_base_alone() -> None:
