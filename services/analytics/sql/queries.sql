@@ -163,13 +163,17 @@ ON CONFLICT (snapshot_id) DO UPDATE SET used_on = excluded.used_on WHERE known.u
 SELECT snapshot_id, content FROM decision_snapshot WHERE snapshot_id = ANY($1::bytea[]);
 
 -- name: forget_decisions
--- Deletes at most $2 decision records from before $1; returns how many.
+-- Deletes at most $2 decision records from before $1, and what was read from them; returns how many records.
+-- Of a request with a later record as well, that one is read again when somebody asks.
 WITH gone AS (
     DELETE FROM decision
     WHERE (organisation_id, decision_id) IN (
         SELECT organisation_id, decision_id FROM decision WHERE decided_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
     )
-    RETURNING 1
+    RETURNING organisation_id, request_id
+), unlearned AS (
+    DELETE FROM ablest_model
+    WHERE (organisation_id, request_id) IN (SELECT organisation_id, request_id FROM gone)
 )
 SELECT count(*) FROM gone;
 

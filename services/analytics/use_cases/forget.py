@@ -1,4 +1,4 @@
-"""Forgets decision records whose time is over, and what only they were made from.
+"""Forgets decision records whose time is over, what only they were made from, and what was read from them.
 
 Replicas may all do so: none waits for another's rows. While the store is down nothing is forgotten; it is later.
 """

@@ -134,6 +134,24 @@ async def test_without_a_baseline_it_is_the_ablest_that_was_permitted(database: 
         assert (row.requests, row.not_comparable) == (2, 1)
 
 
+async def test_what_was_learned_of_a_forgotten_decision_is_forgotten_with_it(database: Database) -> None:
+    """Its request is left out then, as one of which nothing was ever known; a named baseline needs no decision."""
+    usages, store = PostgresUsage(database), PostgresDecisions(database)
+    assert await usages.store(page(answered(1), answered(2, CHANGE)))
+    await Decisions(store).record(
+        [from_pb_decision(decision(1)), from_pb_decision(decision(2, "large/one", at=CHANGE))]
+    )
+    (row,) = await rows(database, "")
+    assert (row.requests, row.not_comparable) == (2, 0)
+    assert await store.forget(CHANGE, 10) == 1
+    (row,) = await rows(database, "")
+    assert (row.requests, row.not_comparable, row.left_out_nanos) == (1, 1, 2_000_000_000)
+    assert row.baseline_nanos == 6_000_000_000
+    assert await database.fetchval("SELECT array_agg(request_id) FROM ablest_model") == ["r2"]
+    (row,) = await rows(database, "other/one")
+    assert (row.requests, row.not_comparable) == (2, 0)
+
+
 async def test_every_decision_is_read_however_many_pages_there_are(database: Database) -> None:
     """Many are of the same moment, some of the range's first and last; the one at its end is not in it."""
     count, store = 2 * RECORDS_A_PAGE + 1, Decisions(PostgresDecisions(database))
