@@ -127,6 +127,8 @@ class Pool:
 
     async def reach(self, origin: Origin) -> socket.socket:
         """A socket that leads to `origin`, directly or through the proxy. Raises NoConnection."""
+        if not _can_be_a_name(origin.host):
+            raise NoConnection(NO_NAME)
         loop = asyncio.get_running_loop()
         proxy = self._proxy if self._proxy is not None and self._proxy.serves(origin) else None
         place = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
@@ -226,6 +228,17 @@ class Pool:
                     self._open.discard(connection)
                     return True
         return False
+
+
+def _can_be_a_name(host: str) -> bool:
+    """False for what no host is called. Asked before a socket is open: where TLS refuses a name at once, uvloop closes
+    the socket's number, and Python closes the same number later, which may be another connection's by then.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(host) and "\0" not in host
 
 
 async def _look_up(place: tuple[str, int]) -> Sequence[AddrInfoType]:

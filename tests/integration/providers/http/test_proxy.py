@@ -117,10 +117,12 @@ async def test_a_proxy_that_opens_no_tunnel_is_an_unreachable_vendor(tmp_path: P
 
 @pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.test", ".test"])
 async def test_a_vendor_whose_name_no_host_has_is_unreachable(tmp_path: Path, host: str) -> None:
-    async with behind(tmp_path) as (_, _, http):
+    async with behind(tmp_path) as (_, tunnels, http):
         with pytest.raises(AttemptError) as caught:
             async with http.send("POST", f"https://{host}/v1", {}, b"{}", connect_timeout_s=5.0):
                 pass
+        assert not await http.reachable(f"https://{host}/v1")
+    assert not tunnels.heads, "nothing was opened that could be left open"
     said = caught.value.failure
     assert (said.reason, said.nothing_sent) == (
         error_pb2.ErrorReason.ERROR_REASON_VENDOR_UNREACHABLE,
