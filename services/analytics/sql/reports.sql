@@ -88,18 +88,19 @@ LIMIT $12;
 
 -- name: decisions_without_ablest
 -- Decision records from $2 on and before the key in $3 (time) and $4 (id), newest first, whose ablest model was not read
--- from them yet. Each page goes on where the last ended, so that all of them together look at each record once.
+-- from them yet. Each page goes on where the last ended, and looks records up one by one in the order of the index: as
+-- a join, every page would pass over all that was learned. OFFSET 0 is what keeps the planner from joining.
 SELECT request_id, decided_at, decision_id, record
-FROM decision
-WHERE organisation_id = $1
-    AND decided_at >= $2
-    AND (decided_at, decision_id) < ($3::timestamptz, $4::text)
-    AND NOT EXISTS (
-        SELECT FROM ablest_model
-        WHERE ablest_model.organisation_id = decision.organisation_id
-            AND ablest_model.request_id = decision.request_id
-    )
-ORDER BY decided_at DESC, decision_id DESC
+FROM (
+    SELECT request_id, decided_at, decision_id, record
+    FROM decision
+    WHERE organisation_id = $1 AND decided_at >= $2 AND (decided_at, decision_id) < ($3::timestamptz, $4::text)
+    ORDER BY organisation_id DESC, decided_at DESC, decision_id DESC
+    OFFSET 0
+) AS decided
+WHERE NOT EXISTS (
+    SELECT FROM ablest_model WHERE organisation_id = $1 AND ablest_model.request_id = decided.request_id OFFSET 0
+)
 LIMIT $5;
 
 -- name: keep_ablest
