@@ -95,12 +95,13 @@ FROM (
     SELECT request_id, decided_at, decision_id, record
     FROM decision
     WHERE organisation_id = $1 AND decided_at >= $2 AND (decided_at, decision_id) < ($3::timestamptz, $4::text)
-    ORDER BY organisation_id DESC, decided_at DESC, decision_id DESC
+    ORDER BY decided_at DESC, decision_id DESC
     OFFSET 0
 ) AS decided
 WHERE NOT EXISTS (
     SELECT FROM ablest_model WHERE organisation_id = $1 AND ablest_model.request_id = decided.request_id OFFSET 0
 )
+ORDER BY decided_at DESC, decision_id DESC
 LIMIT $5;
 
 -- name: keep_ablest
