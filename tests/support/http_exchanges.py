@@ -8,7 +8,7 @@ import pytest
 
 from services.providers.adapters.http.client import VendorHttp
 from services.providers.domain.failure import AttemptError
-from services.providers.use_cases.attempt import read_answer
+from services.providers.use_cases.bodies import read_answer
 from tests.support.raw_vendor import Connection, RawVendor, Request, Script, raw_vendor
 from turnpike.common.v1 import error_pb2
 

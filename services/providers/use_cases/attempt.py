@@ -5,7 +5,7 @@ leaves the settled failure in `failure` for whoever speaks for it then (the witn
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +38,13 @@ from services.providers.ports import (
     Vendor,
     WireFormat,
 )
+from services.providers.use_cases.bodies import (
+    ERROR_BYTES_MAX,
+    RESPONSE_BYTES_MAX,
+    Whole,
+    is_stream,
+    read_answer,
+)
 from services.providers.use_cases.counting import count_of
 from services.providers.use_cases.deltas import Produced, as_deltas
 from services.providers.use_cases.endpoints import EndpointBook
@@ -46,12 +53,8 @@ from turnpike.providers.v1 import providers_pb2
 
 REQUEST_BYTES_MAX: Final = 48 << 20
 """Of a request's JSON: pictures grow by a third as base64. Vendors refuse above 20 to 100 MB."""
-RESPONSE_BYTES_MAX: Final = 64 << 20
-"""Of a whole answer after decompression: a few large pictures."""
 IDLE_SLACK: Final = 0.1
 """Silence is noticed this share of the idle time late, so that the timer is not set anew for each token."""
-ERROR_BYTES_MAX: Final = 1 << 20
-"""Of an error's body; the rest is not read."""
 
 _OVERDUE: Final = {
     "connect": "No connection to the vendor could be made in time.",
@@ -220,7 +223,7 @@ class AttemptRun:
             scope.reschedule(self._ends_at)
         body = await read_answer(exchange, RESPONSE_BYTES_MAX)
         if self.attempt.stream and is_stream(body):
-            return await self._stream(_Whole(exchange.headers, body), wire_format, scope)
+            return await self._stream(Whole(exchange.headers, body), wire_format, scope)
         try:
             answer = wire_format.parse_response(exchange.headers, body)
         except AttemptError:
@@ -348,46 +351,8 @@ class AttemptRun:
         return finished
 
 
-class _Whole:
-    """An answer that has been read already, to be read again."""
-
-    status = 200
-    ended = True
-
-    def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
-        self.headers = headers
-        self.satisfied = False
-        self._body = body
-
-    async def read(self) -> bytes:
-        body, self._body = self._body, b""
-        return body
-
-
 def _unwanted() -> Failure:
     return Failure(Reason.ERROR_REASON_CANCELLED, "The caller no longer wants the answer.")
-
-
-def is_stream(body: bytes) -> bool:
-    """True for a stream that is labelled as JSON: Gemini's array, events, or lines of JSON behind some proxies."""
-    return (
-        body[:64].removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"[", b"data:", b"event:", b":"))
-        or b"}\n{" in body
-    )
-
-
-async def read_answer(exchange: Exchange, at_most: int, *, cut: bool = False) -> bytes:
-    """The rest of an answer. Above `at_most` bytes: the first of them if `cut`, else an error."""
-    pieces: list[bytes] = []
-    size = 0
-    while data := await exchange.read():
-        pieces.append(data)
-        size += len(data)
-        if size > at_most:
-            if cut:
-                break
-            raise unreadable(f"The vendor's answer is longer than {at_most} bytes.")
-    return b"".join(pieces)[:at_most]
 
 
 def _seconds(attempt: providers_pb2.Attempt, field: str, otherwise: float) -> float:

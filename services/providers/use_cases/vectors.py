@@ -11,7 +11,8 @@ from services.providers.domain.failure import AttemptError, ChargeRule, Failure,
 from services.providers.domain.usage import UsageSource, is_known
 from services.providers.errors import AttemptFailedError
 from services.providers.ports import BoundsTexts, Call, CountsTokens, Embeds, HttpRequest, Vectors, WireFormat
-from services.providers.use_cases.attempt import ERROR_BYTES_MAX, RESPONSE_BYTES_MAX, Resources, read_answer
+from services.providers.use_cases.attempt import Resources
+from services.providers.use_cases.bodies import ERROR_BYTES_MAX, RESPONSE_BYTES_MAX, read_answer
 from services.providers.use_cases.counting import tokenizer_of, tokens_of
 from services.tokens import count_input
 from turnpike.common.v1 import usage_pb2

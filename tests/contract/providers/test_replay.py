@@ -10,7 +10,7 @@ import pytest
 from services.providers.adapters.vendors import openrouter
 from services.providers.adapters.wire import (
     anthropic_answer,
-    gemini_answer,
+    gemini_usage,
     openai_chat_parts,
     openai_chat_response,
     openai_chat_stream,
@@ -123,7 +123,7 @@ FAULTS: dict[str, tuple[str, Plant]] = {
     ),
     "thoughts are not billed": (
         "gemini",
-        _patched(gemini_answer, "inclusive", _without("reasoning_tokens")),
+        _patched(gemini_usage, "inclusive", _without("reasoning_tokens")),
     ),
     "parallel calls run together": (
         "openai",

@@ -8,10 +8,10 @@ from services.providers.adapters.wire.body import arr, decode_object, encode, nu
 from services.providers.adapters.wire.gemini_answer import (
     ContentStream,
     content_answer,
-    content_usage,
     parse_error_body,
 )
 from services.providers.adapters.wire.gemini_request import content_body
+from services.providers.adapters.wire.gemini_usage import content_usage
 from services.providers.domain.failure import AttemptError, unreadable
 from services.providers.domain.profile import ModelProfile
 from services.providers.domain.usage import count, inclusive

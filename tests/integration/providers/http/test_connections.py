@@ -12,7 +12,7 @@ from services.providers.adapters.http import pool
 from services.providers.adapters.http.client import VendorHttp
 from services.providers.adapters.http.pool import Pool
 from services.providers.domain.failure import AttemptError
-from services.providers.use_cases.attempt import read_answer
+from services.providers.use_cases.bodies import read_answer
 from tests.support.http_exchanges import BODY, WHOLE, ask, failure, saying, soon, vendor_and_client
 from tests.support.raw_vendor import Connection, Request, raw_vendor
 from tests.support.self_signed import self_signed

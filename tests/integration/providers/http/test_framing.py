@@ -10,7 +10,7 @@ import pytest
 
 from services.providers.adapters.http import connection, inflate
 from services.providers.domain.failure import AttemptError
-from services.providers.use_cases.attempt import read_answer
+from services.providers.use_cases.bodies import read_answer
 from tests.support.http_exchanges import BODY, LENGTH, WHOLE, ask, failure, saying, soon, vendor_and_client
 from tests.support.raw_vendor import Connection, Request
 from turnpike.common.v1 import error_pb2

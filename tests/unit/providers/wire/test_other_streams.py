@@ -11,7 +11,7 @@ from services.providers.adapters.wire.body import decode
 from services.providers.adapters.wire.sse import LineTooLong, SseDecoder
 from services.providers.domain.failure import AttemptError, Reason
 from services.providers.ports import StreamParser
-from services.providers.use_cases.attempt import is_stream
+from services.providers.use_cases.bodies import is_stream
 
 MARK = b"\xef\xbb\xbf"
 CHAT: list[dict[str, Any]] = [

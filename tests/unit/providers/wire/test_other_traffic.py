@@ -9,7 +9,7 @@ from services.providers.adapters.registry import format_of
 from services.providers.adapters.wire.openai_chat import OpenAIChat
 from services.providers.domain.profile import ModelProfile
 from services.providers.ports import Answer, Call
-from services.providers.use_cases.attempt import is_stream
+from services.providers.use_cases.bodies import is_stream
 from turnpike.common.v1 import content_pb2
 
 Delta = content_pb2.ChoiceDelta
