@@ -105,6 +105,8 @@ class TreeOwner:
         self._stuck = False
         self._sent = False
         """True: a batch with what is under way may have become true."""
+        self._unheard_of: set[AttemptId] = set()
+        """Attempts of what is under way that the ledger does not have, while this owner is the only one to write it."""
         self._checkpoint_at = 0
         self._checkpointing: asyncio.Task[None] | None = None
         self._batches = 0
@@ -161,6 +163,7 @@ class TreeOwner:
                 self._idle_since = time.monotonic()
             telling = asyncio.get_running_loop().call_later(PATIENCE_S, self._takes_long, parcels)
             self._sent = False
+            self._unheard_of.clear()
             try:
                 await self._turn(parcels)
             except Exception:
@@ -238,20 +241,23 @@ class TreeOwner:
         while True:
             outcomes = decide_all(tree, parcels, faults, now_us=self._clock.now_us(), begun=self._sent)
             # Nothing but the ledger knows that a refused hold was granted long ago, perhaps to another owner's memory.
-            strangers, asked = refused_strangers(tree, parcels, outcomes), len(parcels)
+            # They are asked for once a turn: each wait here gives an admin's change time to come before the write.
+            strangers = set(refused_strangers(tree, parcels, outcomes)) - self._unheard_of
             if not strangers:
                 return outcomes
-            found = await self._find(claimed, strangers)
-            if (
-                not found and len(parcels) == asked
-            ):  # else they were told meanwhile that nothing is done for them
+            asked = len(parcels)
+            found = await self._find(claimed, list(strangers))
+            told = len(parcels) < asked  # meanwhile, that nothing is done for them
+            if not found and not told:
                 return outcomes
             tree.take_back()
 
     async def _find(self, claimed: Claimed, attempts: Sequence[AttemptId]) -> bool:
         """Whether the ledger knows any of these attempts; they are in memory then."""
         await self._journal.look_up(claimed, attempts)
-        return any(key in claimed.tree.settled for key in attempts)
+        unheard_of = [key for key in attempts if key not in claimed.tree.settled]
+        self._unheard_of.update(unheard_of)
+        return len(unheard_of) < len(attempts)
 
     async def _one_by_one(self, parcels: list[Parcel]) -> None:
         """A batch that the store refuses twice holds something it will never take: finds it, and answers the rest."""
@@ -303,6 +309,7 @@ class TreeOwner:
 
     def _forget(self) -> None:
         self._claimed = None
+        self._unheard_of.clear()
 
     async def _catch_up(self, claimed: Claimed) -> bool:
         try:

@@ -2,9 +2,14 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.budget.adapters.postgres.journal import PostgresJournal
+from services.budget.domain.operations import AttemptId
+from services.budget.ports import Claimed
 from services.chassis.status import RemoteError
 from tests.support.budget import Budgets, attempt, commit, hold, serving_budget
 from tests.support.budget_admin import Api, Tenant, make_tenant, request_id
@@ -74,3 +79,32 @@ async def test_limits_that_move_while_everybody_holds(postgres_dsn: str, seed: i
         assert statuses[0].spent <= statuses[0].limit_in_force
         verified = await api.VerifyLedger(pb.VerifyLedgerRequest(organisation_id=organisation_id))
         assert verified.intact, verified
+
+
+async def test_a_refusal_is_told_however_often_limits_move_meanwhile(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time the ledger is asked about a hold without room, a limit changes before the batch is written."""
+    look_up, moved = PostgresJournal.look_up, 0
+
+    async def while_limits_move(
+        self: PostgresJournal, claimed: Claimed, attempts: Sequence[AttemptId]
+    ) -> None:
+        nonlocal moved
+        await look_up(self, claimed, attempts)
+        moved += 1
+        budget = Budget(budget_id=tenant.budgets[0].budget_id, limit=10**9 + moved)
+        await api.UpdateBudget(
+            pb.UpdateBudgetRequest(
+                request_id=request_id(), budget=budget, update_mask=FieldMask(paths=["limit"])
+            )
+        )
+
+    async with serving_budget(postgres_dsn) as budgets:
+        api, router = await budgets.operator(), await budgets.router()
+        tenant = await make_tenant(api, "Acme")
+        monkeypatch.setattr(PostgresJournal, "look_up", while_limits_move)
+        with pytest.raises(RemoteError) as refused:
+            await router.Hold(hold(tenant, 10**12))
+        assert refused.value.reason == "BUDGET_EXHAUSTED"
+        assert moved == 1
