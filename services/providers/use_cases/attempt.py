@@ -89,7 +89,6 @@ class AttemptRun:
         self.produced = Produced()
         self._sink = sink
         self._resources = resources
-        self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._spec: EndpointSpec | None = None
         self._parser: StreamParser | None = None
@@ -98,7 +97,7 @@ class AttemptRun:
         self._refused = False
         self._phase = "connect"
         self._begun = 0.0
-        self._ends_at = float("inf")
+        self._ends_at = self._loop.time() + timeout_s  # from here on: writing a large request takes time too
         self._first_token_at: float | None = None
 
     async def run(self) -> providers_pb2.AttemptFinished:
@@ -179,7 +178,7 @@ class AttemptRun:
     ) -> Answer:
         await self._sink.started(spec.endpoint_id)
         self._begun = self._loop.time()
-        self._ends_at = self._begun + min(self._timeout_s, spec.timeouts.total_s)
+        self._ends_at = min(self._ends_at, self._begun + spec.timeouts.total_s)
         connect_s = _seconds(self.attempt, "connect_timeout", spec.timeouts.connect_s)
         self._first_token_s = _seconds(self.attempt, "first_token_timeout", spec.timeouts.first_token_s)
         self._idle_s = _seconds(self.attempt, "idle_timeout", spec.timeouts.idle_s)

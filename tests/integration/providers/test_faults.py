@@ -72,7 +72,7 @@ async def answer(running: Providers, asked: pb.Attempt, *, stream: bool) -> tupl
 
 
 def millis(milliseconds: int) -> Any:
-    return {"nanos": milliseconds * 1_000_000}
+    return {"seconds": milliseconds // 1000, "nanos": milliseconds % 1000 * 1_000_000}
 
 
 @dataclass(frozen=True)
@@ -217,31 +217,42 @@ async def busy_loop(request: Request, connection: Connection) -> None:
     for number in range(20):
         await connection.chunk(chat_chunk(content=f"{number} "))
         await asyncio.sleep(0.001)
-    time.sleep(0.6)
+    time.sleep(1.6)
     await connection.until_closed()
 
 
 @pytest.mark.parametrize("script", [faults.endless, busy_loop])
 async def test_the_callers_deadline_ends_a_stream_with_what_it_took(tmp_path: Path, script: Script) -> None:
-    request = pb.DispatchRequest()
-    operation = request.operations.add(operation_id=1, start=attempt(stream=True))
-    operation.timeout.nanos = 500_000_000
+    failed = await overdue(tmp_path, script, attempt(stream=True), millis(1500))
+    assert (failed.reason, failed.phase) == (Reason.ERROR_REASON_VENDOR_TIMEOUT, "total")
+    assert failed.charge == BY_USAGE
+    assert failed.usage.output_tokens > 10
+
+
+async def test_the_time_that_writing_a_large_request_takes_is_part_of_the_deadline(tmp_path: Path) -> None:
+    large = attempt("\x01" * 7_000_000, stream=True)
+    failed = await overdue(tmp_path, faults.endless, large, millis(400))
+    assert (failed.reason, failed.phase) == (Reason.ERROR_REASON_VENDOR_TIMEOUT, "total")
+    assert failed.charge in (BY_USAGE, NOTHING)  # as far as it came by then, and not what it could have cost at most
+
+
+async def overdue(tmp_path: Path, script: Script, asked: pb.Attempt, timeout: Any) -> pb.AttemptFailed:
+    """How an attempt on a batch stream ends whose time is up before its answer is."""
+    operation = pb.DispatchOperation(operation_id=1, start=asked, timeout=timeout)
     async with (
         raw_vendor(script) as vendor,
         nothing_left(vendor),
         providers(tmp_path, [endpoint(vendor.base_url)]) as running,
     ):
         call: Any = running.stub.Dispatch(metadata=running.remote.metadata())
-        await call.write(request)
+        await call.write(pb.DispatchRequest(operations=[operation]))
         failed = None
         while failed is None:
             for event in (await call.read()).events:
                 if event.WhichOneof("event") == "failed":
                     failed = event.failed
         call.cancel()
-    assert (failed.reason, failed.phase) == (Reason.ERROR_REASON_VENDOR_TIMEOUT, "total")
-    assert failed.charge == BY_USAGE
-    assert failed.usage.output_tokens > 10
+    return failed
 
 
 async def whole(request: Request, connection: Connection) -> None:
