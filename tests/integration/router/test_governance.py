@@ -46,13 +46,18 @@ def organisation(on: Road) -> str:
     return on.tenant.organisation.organisation_id
 
 
+def unprobed(document: str) -> str:
+    """The document without probes: two in a hundred choices would try a close loser, and these tests ask for the winner."""
+    return f"{document}\nprobe_share: 0\n"
+
+
 def policy(on: Road, document: str, scope: str = "", **more: Any) -> pb.PutPolicyRequest:
-    """A policy without probes: two in a hundred choices would try a close loser, and these tests ask for the winner."""
+    """A policy without probes."""
     more.setdefault("state", pb.POLICY_STATE_ACTIVE)
     written = pb.Policy(
         organisation_id=organisation(on),
         scope=scope or f"project:{on.tenant.project.project_id}",
-        document_yaml=f"{document}\nprobe_share: 0\n",
+        document_yaml=unprobed(document),
         **more,
     )
     return pb.PutPolicyRequest(request_id=new_id(), policy=written)
@@ -71,7 +76,7 @@ async def test_the_narrowest_policy_decides_and_can_be_rolled_back(on: Road) -> 
         assert await chosen(on) == "local/best"
         again = pb.Policy()
         again.CopyFrom(first)
-        again.document_yaml = "quality: {min: 0.55}\nstrategy: cost"
+        again.document_yaml = unprobed("quality: {min: 0.55}\nstrategy: cost")
         await api.PutPolicy(pb.PutPolicyRequest(request_id=new_id(), policy=again, expected_version=1))
         assert await chosen(on) == "local/middle"
         stale = pb.PutPolicyRequest(request_id=new_id(), policy=again, expected_version=1)
