@@ -22,8 +22,9 @@ SETTLING_S = 3.0
 count for everything but the table."""
 
 RECOVERY_S_MAX = 60.0
-REGULAR, REGULAR_ANSWERS = "code", 6
-"""The application, and how many answers of it in a row, by which a vendor is seen to serve as before."""
+REGULARS, REGULAR_ANSWERS = ("legal", "code"), 6
+"""The applications, and how many answers of each in a row, by which the vendor is seen to serve as it does when it
+works."""
 ADOPTED_S_MAX = 60.0
 ADOPTED_OF = 8
 """Of so many answers in a row more than half must be the new model's: until then it is being tried."""
@@ -135,15 +136,15 @@ async def _phases(
     vendors: Simulator,
     say: Callable[[str], None],
 ) -> None:
-    async def nothing() -> None:
-        return
+    async def all_works() -> None:
+        await _serves(clients)
 
     async def down() -> None:
         await vendors.play(scenario(options.seed, down=DOWN))
 
     async def dearer() -> None:
         await vendors.play(scenario(options.seed))
-        played.recovery_s = await _recovered(clients)
+        played.recovery_s = await _serves(clients)
         say(f"{DOWN} works again")
         prices = await operator.raise_prices(DEARER, FACTOR)
         played.in_force_s["prices"] = await _in_force(operator, prices)
@@ -155,7 +156,7 @@ async def _phases(
         say(f"{NEW} is in use")
 
     acts: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
-        ("before", nothing),
+        ("before", all_works),
         (f"{DOWN} is down", down),
         (f"{DEARER} costs x{FACTOR}", dearer),
         (f"{NEW} arrives", arrives),
@@ -187,21 +188,26 @@ async def _in_force(operator: Operator, prices: Mapping[str, int], asked_by: str
     return time.monotonic() - begun_s
 
 
-async def _recovered(clients: Sequence[Client]) -> tuple[float, float]:
-    """Seconds until the vendor that was down serves a request again, and until it serves its applications as before."""
+async def _serves(clients: Sequence[Client]) -> tuple[float, float]:
+    """Seconds until the vendor of the outage serves a request from now on, and until it is regularly used."""
     begun_s = time.monotonic()
     first_s: float | None = None
     async with asyncio.timeout(RECOVERY_S_MAX):
         while True:
             await asyncio.sleep(0.1)
-            for client in clients:
-                since = [one.model for one in client.answered if one.asked_s > begun_s and one.model]
-                if first_s is None and any(model.startswith(f"{DOWN}/") for model in since):
-                    first_s = time.monotonic() - begun_s
-                if client.application.name == REGULAR and len(since) >= REGULAR_ANSWERS:
-                    latest = since[-REGULAR_ANSWERS:]
-                    if first_s is not None and all(model.startswith(f"{DOWN}/") for model in latest):
-                        return first_s, time.monotonic() - begun_s
+            since = {
+                client.application.name: [
+                    one.model.startswith(f"{DOWN}/")
+                    for one in client.answered
+                    if one.asked_s > begun_s and one.model
+                ]
+                for client in clients
+            }
+            if first_s is None and any(any(answers) for answers in since.values()):
+                first_s = time.monotonic() - begun_s
+            latest = [since[name][-REGULAR_ANSWERS:] for name in REGULARS]
+            if first_s is not None and all(len(some) == REGULAR_ANSWERS and all(some) for some in latest):
+                return first_s, time.monotonic() - begun_s
 
 
 async def _adopted(clients: Sequence[Client]) -> float:

@@ -44,7 +44,7 @@ def _truth(first_token_ms: float, tokens_per_s: float, *quality: float) -> Truth
 MODELS = {
     "alder/large": _truth(260, 140, 0.85, 0.86, 0.88, 0.89),
     "alder/small": _truth(110, 260, 0.66, 0.75, 0.81, 0.62),
-    "birch/large": _truth(300, 120, 0.93, 0.88, 0.89, 0.93),
+    "birch/large": _truth(300, 120, 0.96, 0.88, 0.89, 0.93),
     "birch/small": _truth(140, 220, 0.80, 0.80, 0.83, 0.76),
     "cedar/pro": _truth(280, 150, 0.86, 0.84, 0.88, 0.84),
     "cedar/flash": _truth(80, 300, 0.64, 0.73, 0.82, 0.58),
