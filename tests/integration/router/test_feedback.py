@@ -7,12 +7,11 @@ import pytest
 
 from services.chassis.status import RemoteError
 from tests.support.conditions import until
+from tests.support.governing import put_policy
 from tests.support.raw_vendor import raw_vendor
 from tests.support.road import Road, Vendor, replica, request, road
 from tests.support.vendors import speak
-from turnpike.router.v1 import decision_pb2, router_pb2, router_pb2_grpc
-
-LEARNED = {"strategy": decision_pb2.STRATEGY_CAPABILITY}
+from turnpike.router.v1 import router_pb2, router_pb2_grpc
 
 
 @pytest.fixture
@@ -23,6 +22,7 @@ async def on(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Road]:
             "fallen": Vendor(vendor.base_url, quality=0.75),
         }
         async with road(postgres_dsn, tmp_path, models) as running:
+            await put_policy(running, "strategy: capability")
             yield running
 
 
@@ -34,12 +34,12 @@ async def rate(on: Road, feedback_id: str, decision_id: str, rating: float) -> N
 
 
 async def test_bad_answers_move_the_choice_on_every_replica(on: Road) -> None:
-    first = await on.generate(routing=LEARNED)
+    first = await on.generate()
     assert first.outcome.model == "local/fallen"
     for number in range(20):
         answer = await on.generate(model="local/fallen")
         await rate(on, f"bad-{number}", answer.outcome.decision_id, 0.0)
-    after = await on.generate(routing=LEARNED)
+    after = await on.generate()
     assert after.outcome.model == "local/praised"
     found = await on.router.unary(
         on.stub.GetDecision,
@@ -52,7 +52,7 @@ async def test_bad_answers_move_the_choice_on_every_replica(on: Road) -> None:
         stub = router_pb2_grpc.RouterServiceStub(other.channel)
 
         async def learned() -> bool:
-            there = await other.unary(stub.Generate, request(routing=LEARNED), timeout_s=5)
+            there = await other.unary(stub.Generate, request(), timeout_s=5)
             return there.outcome.model == "local/praised"
 
         await until(learned)

@@ -47,7 +47,7 @@ def organisation(on: Road) -> str:
 
 
 def unprobed(document: str) -> str:
-    """The document without probes: two in a hundred choices would try a close loser, and these tests ask for the winner."""
+    """The document without probes: they would try a close loser now and then, and these tests ask for the winner."""
     return f"{document}\nprobe_share: 0\n"
 
 

@@ -16,13 +16,14 @@ from services.router.domain.learning.prior import to_bytes
 from tests.support.budget_admin import OPERATOR, Api
 from tests.support.budget_admin import request_id as new_id
 from tests.support.conditions import until
+from tests.support.governing import put_policy
 from tests.support.raw_vendor import raw_vendor
 from tests.support.road import Road, Vendor, replica, request, road
 from tests.support.vendors import speak
-from turnpike.router.v1 import decision_pb2, router_admin_pb2_grpc, router_pb2, router_pb2_grpc
 from turnpike.router.v1 import router_admin_pb2 as pb
+from turnpike.router.v1 import router_admin_pb2_grpc, router_pb2, router_pb2_grpc
 
-CAPABLE = {"strategy": decision_pb2.STRATEGY_CAPABILITY, "task": "code"}
+CODE = {"task": "code"}
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ async def on(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Road]:
             "famous": Vendor(vendor.base_url, quality=0.80),
         }
         async with road(postgres_dsn, tmp_path, models) as running:
+            await put_policy(running, "strategy: capability")
             yield running
 
 
@@ -60,7 +62,7 @@ async def admin_api(on: Road, token: str = OPERATOR) -> Api:
 
 
 async def chosen(on: Road) -> str:
-    return (await on.generate(routing=CAPABLE)).outcome.model
+    return (await on.generate(routing=CODE)).outcome.model
 
 
 async def test_a_prior_is_in_force_everywhere_and_taken_back_in_one_call(on: Road) -> None:
@@ -79,11 +81,11 @@ async def test_a_prior_is_in_force_everywhere_and_taken_back_in_one_call(on: Roa
         assert await chosen(on) == "local/modest"
 
         async def there() -> bool:
-            answer = await other.unary(stub.Generate, request(routing=CAPABLE), timeout_s=5)
+            answer = await other.unary(stub.Generate, request(routing=CODE), timeout_s=5)
             return bool(answer.outcome.model == "local/modest")
 
         await until(there, within_s=2.0)
-    answer = await on.generate(routing=CAPABLE)
+    answer = await on.generate(routing=CODE)
     found = await on.router.unary(
         on.stub.GetDecision,
         router_pb2.GetDecisionRequest(decision_id=answer.outcome.decision_id, replay=True),

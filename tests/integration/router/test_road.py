@@ -19,7 +19,7 @@ from tests.support.road import Road, Vendor, make_budget, request, road
 from tests.support.vendors import Waiting, cut, failing, speak, stall
 from turnpike.budget.v1 import budget_admin_pb2, entities_pb2, ledger_pb2
 from turnpike.common.v1 import content_pb2, error_pb2
-from turnpike.router.v1 import decision_pb2, router_pb2, router_pb2_grpc
+from turnpike.router.v1 import router_pb2, router_pb2_grpc
 
 CHEAP: dict[str, Any] = {"input_rate": 100_000_000, "output_rate": 400_000_000}
 
@@ -249,7 +249,8 @@ async def test_a_tight_budget_moves_to_the_cheaper_model(on: Road) -> None:
         display_name="tight",
     )
     await make_budget(on, tight)
-    response = await on.generate(routing={"strategy": decision_pb2.STRATEGY_CAPABILITY})
+    await put_policy(on, "strategy: capability")
+    response = await on.generate()
     assert response.outcome.model == "local/cheap"
     found = await on.router.unary(
         on.stub.GetDecision,
