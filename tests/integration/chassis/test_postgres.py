@@ -106,14 +106,14 @@ async def test_a_migration_that_fails_leaves_nothing(postgres_dsn: str, folder: 
 
 
 async def test_a_full_pool_and_a_deadline_are_prompt(database: Database) -> None:
-    call = Call("/x/Y", CallKind.UNARY, {}, "", deadline=time.monotonic() + 0.3)
+    call = Call("/x/Y", CallKind.UNARY, {}, "", deadline=time.monotonic() + 1.0)
     with Current(call):
         async with database.connection(), database.connection():
             begun = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 await database.answers()
-            assert time.monotonic() - begun < 1
-        await asyncio.sleep(0.05)
+            assert time.monotonic() - begun < 3
+        await asyncio.sleep(call.left_s or 0.0)
         with pytest.raises(DeadlineExceeded):
             await database.answers()
 

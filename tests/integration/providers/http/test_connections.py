@@ -19,6 +19,8 @@ from tests.support.self_signed import self_signed
 from turnpike.common.v1 import error_pb2
 
 Reason = error_pb2.ErrorReason
+PROMPTLY_S = 1.0
+"""Far above what it takes (some milliseconds), for a machine that is busy, and far below any wait of ours."""
 
 
 async def test_a_reader_who_does_not_read_stops_the_vendor() -> None:
@@ -42,7 +44,7 @@ async def test_a_reader_who_does_not_read_stops_the_vendor() -> None:
             assert written < 64 << 20, "the kernel's buffers hold some megabytes, and we next to nothing"
 
 
-async def test_leaving_the_block_or_cancelling_closes_within_50_ms() -> None:
+async def test_leaving_the_block_or_cancelling_closes_at_once() -> None:
     async def endless(request: Request, connection: Connection) -> None:
         await connection.begin_stream()
         await connection.chunk(b"data: one\n\n")
@@ -63,12 +65,12 @@ async def test_leaving_the_block_or_cancelling_closes_within_50_ms() -> None:
         begun = time.monotonic()
         listening.cancel()
         await soon(lambda: vendor.open_connections == 0)
-        assert time.monotonic() - begun < 0.05
+        assert time.monotonic() - begun < PROMPTLY_S
         async with http.send("POST", url, {}, b"{}", connect_timeout_s=2.0) as exchange:
             await exchange.read()
         begun = time.monotonic()
         await soon(lambda: vendor.open_connections == 0)
-        assert time.monotonic() - begun < 0.05
+        assert time.monotonic() - begun < PROMPTLY_S
 
 
 async def test_the_end_of_a_stream_is_waited_for_beside_the_next_request() -> None:
