@@ -115,8 +115,7 @@ def _hold(
     claim = terms.claim
     if claim:
         terms.claim = ""
-        if not CLAIM.fullmatch(claim):
-            claim = _digest(claim.encode())
+        claim = _claim(claim)
     who = caller if type(caller) is KeyCaller else caller.name
     common = (who, organisation_id, terms.SerializeToString())
     shared = _shared_terms.get(common)
@@ -126,6 +125,11 @@ def _hold(
             _shared_terms.clear()
         _shared_terms[common] = shared
     return HoldAsk(request_id, attempt, amount, input_tokens, output_tokens, shared, claim)
+
+
+def _claim(claim: str) -> str:
+    """A run's name in characters that JSON leaves alone."""
+    return claim if not claim or CLAIM.fullmatch(claim) else _digest(claim.encode())
 
 
 def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller) -> Terms:
@@ -215,7 +219,9 @@ def from_pb_release(request: pb.ReleaseRequest, caller: Caller) -> tuple[str, Re
     organisation_id, request_id, attempt = _key(request.key, caller)
     if len(request.reason) > REASON_MAX:
         raise InvalidRequest.of("reason", f"has more than {REASON_MAX} characters")
-    return organisation_id, ReleaseAsk(request_id, attempt, caller.name, request.lease, request.reason)
+    return organisation_id, ReleaseAsk(
+        request_id, attempt, caller.name, request.lease, request.reason, _claim(request.claim)
+    )
 
 
 def from_pb_commit_and_hold(request: pb.CommitAndHoldRequest, caller: Caller) -> tuple[str, CommitAndHoldAsk]:

@@ -91,6 +91,8 @@ class Free:
     """Free a hold: nothing was sent, or nothing is billed."""
 
     reason: str
+    claim: str = ""
+    """As the hold's terms had it, where nobody knows if it was granted: another run may have the attempt by now."""
 
 
 Settlement = Charge | Free

@@ -206,19 +206,19 @@ def commit(tree: Tree, ask: CommitAsk) -> Receipt:
 
 def release(tree: Tree, ask: ReleaseAsk) -> Released:
     """Frees a hold whose attempt was never sent, or which the vendor does not bill."""
-    held = tree.holds.get((ask.request_id, ask.attempt))
-    if held is None:
-        held = _settled(tree, ask)
-        assert held.receipt is not None
-        if held.unconfirmed:
-            receipt = settle_late(tree, held, None, ask)
-        elif held.receipt.charged == 0 and held.settle_digest == "released":
-            receipt = held.receipt
-        else:
-            raise already_settled(held)
-    else:
-        _may_settle(tree, held, ask)
+    held = tree.holds.get((ask.request_id, ask.attempt)) or _settled(tree, ask)
+    _may_settle(tree, held, ask)
+    if ask.claim not in ("", held.claim):
+        # That run's hold was lost; under this one, of a later run, a model may be called at this moment.
+        raise HoldNotFound(ask.request_id, ask.attempt)
+    if held.receipt is None:
         receipt = settle(tree, held, Kind.RELEASE, None, ask)
+    elif held.unconfirmed:
+        receipt = settle_late(tree, held, None, ask)
+    elif held.receipt.charged == 0 and held.settle_digest == "released":
+        receipt = held.receipt
+    else:
+        raise already_settled(held)
     return Released(receipt.released, receipt.sequence)
 
 

@@ -32,3 +32,8 @@ class Hold(Struct, eq=False, gc=False):
     settle_digest: str = ""
     unconfirmed: bool = False
     """True if it was charged in full without anybody confirming it; a late commit may put that right, once."""
+
+    @property
+    def claim(self) -> str:
+        """The run that asked for it (HoldAsk.digest); empty: none was named."""
+        return "".join(self.digest.split(".", 4)[4:])

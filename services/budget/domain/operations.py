@@ -116,6 +116,8 @@ class ReleaseAsk(Struct, gc=False):
     caller: str
     lease: str
     reason: str
+    claim: str = ""
+    """The run whose hold it is, as that hold's `claim`; empty: any."""
 
 
 class CommitAndHoldAsk(Struct):

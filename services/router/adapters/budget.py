@@ -80,6 +80,7 @@ class RemoteHolds:
             return from_pb_receipt(result.commit.receipt)
         fill_pb_key(operation.release.key, key)
         operation.release.reason = settlement.reason
+        operation.release.claim = settlement.claim
         await self._apply(operation)
         return Receipt(0)
 

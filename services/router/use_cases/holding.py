@@ -111,7 +111,8 @@ class Holding:
     def _free_asking(self) -> None:
         """Frees, in the background, a hold that may have been made and that nothing will be sent under."""
         if self._asking is not None:
-            self._tools.settlements.later(self._asking, Free("nothing was sent"))
+            free = Free("nothing was sent", claim=self._record.decision_id)
+            self._tools.settlements.later(self._asking, free)
             self._asking = None
 
     # ---- one hold ----------------------------------------------------------------------------------------------------

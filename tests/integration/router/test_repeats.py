@@ -9,8 +9,11 @@ import pytest
 
 from services.chassis.channel import connect
 from services.chassis.status import RemoteError
+from services.kernel.errors import OutcomeUnknown
+from services.router.adapters.budget import RemoteHolds
+from services.router.ports import AttemptKey, Free, Grant, HoldTerms, Receipt, Settlement
 from tests.support.conditions import until
-from tests.support.raw_vendor import RawVendor, raw_vendor
+from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, replica, request, road
 from tests.support.vendors import Waiting, failing, speak
 from turnpike.router.v1 import router_pb2, router_pb2_grpc
@@ -112,3 +115,40 @@ async def test_a_refusal_leaves_the_id_free_and_a_failure_does_not(on: Road, ven
     with pytest.raises(RemoteError) as raised:
         await on.generate(request_id="failed")
     assert raised.value.reason == "REQUEST_ALREADY_SETTLED"
+
+
+async def test_a_run_whose_hold_was_lost_frees_nothing_of_the_next(
+    on: Road, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner died with the first run's hold; what frees it arrives while the second run calls its model."""
+    hold, settle = RemoteHolds.hold, RemoteHolds.settle
+    called, freed = asyncio.Event(), asyncio.Event()
+
+    async def lost(holds: RemoteHolds, key: AttemptKey, terms: HoldTerms) -> Grant:
+        raise OutcomeUnknown("budget")
+
+    async def late(holds: RemoteHolds, key: AttemptKey, settlement: Settlement) -> Receipt:
+        if not isinstance(settlement, Free):
+            return await settle(holds, key, settlement)
+        await called.wait()
+        try:
+            return await settle(holds, key, settlement)
+        finally:
+            freed.set()
+
+    async def behind_the_free(request: Request, connection: Connection) -> None:
+        called.set()
+        async with asyncio.timeout(10):
+            await freed.wait()
+        await speak(request, connection)
+
+    monkeypatch.setattr(RemoteHolds, "settle", late)
+    vendor.script = behind_the_free
+    with monkeypatch.context() as dying:
+        dying.setattr(RemoteHolds, "hold", lost)
+        with pytest.raises(RemoteError):
+            await on.generate(request_id="again")
+    monkeypatch.setattr(RemoteHolds, "hold", hold)
+    answer = await on.generate(request_id="again")
+    assert answer.outcome.cost.nanos > 0
+    assert await on.settled() == ["HOLD 1", "COMMIT 1"]

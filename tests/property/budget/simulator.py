@@ -398,11 +398,15 @@ class Simulation:
     early_acknowledgement: bool = False
     reserves: bool = True
     """Whether holds may have to leave a share of a rate to others. False: a history from before there was that."""
+    runs: bool = True
+    """Whether a request whose hold was lost with its owner may be asked for by another run, beside what the first one
+    still frees. False: a history from before there was that."""
     tally: Tally[str] = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.policy = random.Random(f"{self.seed} policy") if self.reserves else None
+        self.another = random.Random(f"{self.seed} runs") if self.runs else None
         config = TreeConfig(
             ORGANISATION,
             0,
@@ -437,6 +441,8 @@ class Simulation:
         self.acknowledged: list[tuple[Any, Any]] = []
         self.leases: dict[tuple[str, int], int] = {}
         self.begun: list[HoldAsk] = []
+        self.lost: list[HoldAsk] = []
+        """Holds that were asked for and never answered: their run gives up."""
         self.kept: dict[int, dict[str, int]] = {}
         """Holds, by their entries, that were to leave a share to others."""
 
@@ -491,6 +497,8 @@ class Simulation:
 
     def _ask(self) -> Any:
         chance = self.chance
+        if self.another and self.lost and self.another.random() < 0.05:
+            return self._after_a_loss(self.another)
         kind = chance.random()
         keys = list(self.open)
         if kind < 0.45 or not keys:
@@ -518,9 +526,34 @@ class Simulation:
             amount = again.amount if chance.random() < 0.7 else SCALE // 7
             terms = self._under_policy(again.terms.model)  # which may have changed meanwhile
             return HoldAsk(
-                again.request_id, again.attempt, amount, again.input_tokens, again.output_tokens, terms
+                again.request_id,
+                again.attempt,
+                amount,
+                again.input_tokens,
+                again.output_tokens,
+                terms,
+                again.claim,
             )
         return self._hold()
+
+    def _after_a_loss(self, another: random.Random) -> Any:
+        """A run that was not answered frees what it may hold; meanwhile another run asks for the same."""
+        lost = another.choice(self.lost[-5:])
+        if another.random() < 0.5:
+            return ReleaseAsk(
+                lost.request_id, lost.attempt, "service:router", "", "nothing was sent", lost.claim
+            )
+        again = HoldAsk(
+            lost.request_id,
+            lost.attempt,
+            lost.amount,
+            lost.input_tokens,
+            lost.output_tokens,
+            lost.terms,
+            f"again.{another.randrange(3)}",
+        )
+        self.begun.append(again)
+        return again
 
     def _under_policy(self, model: str) -> Terms:
         return self.terms[model, self.policy.choice(KEPT_PERMILLE) if self.policy else 0]
@@ -538,6 +571,7 @@ class Simulation:
             100,
             self.chance.randint(0, 4000),
             self._under_policy(self.chance.choice(MODELS)),
+            "first" if self.runs else "",
         )
         self.begun.append(ask)
         return ask
@@ -578,6 +612,8 @@ class Simulation:
             if fate < 0.02:  # dies before it writes
                 owner.tree = None
                 self.tally["died before its write"] += 1
+                holds = [ask.hold if isinstance(ask, CommitAndHoldAsk) else ask for ask in asks]
+                self.lost += [hold for hold in holds if isinstance(hold, HoldAsk)]
                 return
             try:
                 written = self.store.write(owner.epoch, owner.revision, tree)
@@ -803,6 +839,10 @@ class Simulation:
                 and answer.grant.sequence < answer.receipt.sequence
             ):
                 wrong.append(f"{ask.hold.request_id} was held for before it was settled")
-            if isinstance(answer, Released) and bodies.get(answer.sequence, {}).get("k") not in (2, 3, 6):
-                wrong.append(f"the release of {ask.request_id} is not in the ledger")
+            if isinstance(answer, Released):
+                entry = bodies.get(answer.sequence, {})
+                if entry.get("k") not in (2, 3, 6):
+                    wrong.append(f"the release of {ask.request_id} is not in the ledger")
+                elif ask.claim and not bodies[entry["h"]]["d"].endswith(f".{ask.claim}"):
+                    wrong.append(f"run {ask.claim} of {ask.request_id} freed the hold of another run")
         return wrong

@@ -21,7 +21,7 @@ from services.budget.domain import (
     writing,
 )
 from services.budget.domain.entries import Kind
-from services.budget.domain.operations import CommitAsk, CommittedAndHeld
+from services.budget.domain.operations import CommitAsk, CommittedAndHeld, ReleaseAsk
 from services.budget.domain.settling import Charge
 from services.kernel.errors import TurnpikeError
 from tests.property.budget.simulator import Owner, Simulation, Store, StoreRefused
@@ -174,6 +174,17 @@ def overage_is_forgiven(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 @fault
 def anybody_may_settle(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     patch.setattr(decide, "_may_settle", lambda tree_, held, ask: None)
+    return {}
+
+
+@fault
+def a_run_frees_the_hold_of_another(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    original = decide.release
+
+    def release(tree_: Any, ask: ReleaseAsk) -> Any:
+        return original(tree_, ReleaseAsk(ask.request_id, ask.attempt, ask.caller, ask.lease, ask.reason))
+
+    patch.setattr(decide, "release", release)
     return {}
 
 

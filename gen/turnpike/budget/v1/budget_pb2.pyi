@@ -567,10 +567,15 @@ class ReleaseRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why, for the ledger: at most 128 characters."""
     lease: _builtins.str
     """The grant's `lease`, needed by a caller that did not make the hold."""
+    claim: _builtins.str
+    """The `claim` that the hold was asked for with, from a caller who never heard whether it was granted: the hold of another
+    run that has the attempt by now stays as it is, and the answer is HOLD_NOT_FOUND. Empty: whoever's hold it is.
+    """
     @_builtins.property
     def key(self) -> _principal_pb2.AttemptKey:
         """The attempt."""
@@ -581,10 +586,11 @@ class ReleaseRequest(_message.Message):
         key: _principal_pb2.AttemptKey | None = ...,
         reason: _builtins.str = ...,
         lease: _builtins.str = ...,
+        claim: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lease", b"lease", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "key", b"key", "lease", b"lease", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
