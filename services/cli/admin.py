@@ -20,11 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from services.chassis.channel import Remote, connect
-from services.cli.local_stack import LocalStack
+from services.cli.reach import FILE, reach_admin, secret_in
 from services.cli.words import amount, moment
 from services.kernel.errors import TurnpikeError
 from services.kernel.money import Money
-from services.local.state import StateFolder, default_folder
 from turnpike.budget.v1 import entities_pb2
 from turnpike.budget.v1.budget_admin_pb2_grpc import BudgetAdminServiceStub
 from turnpike.common.v1 import error_pb2
@@ -43,15 +42,19 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 class Access:
     """Whom to call, as whom, and how to show the answers."""
 
+    service: str
     address: str
     token: str = field(repr=False)
     as_json: bool
+    stub: Callable[[Any], Any] = field(repr=False)
+    demo: str = ""
+    """The organisation of the local demo, where its operator calls; empty elsewhere."""
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator["AdminApi"]:
-        """The admin service."""
-        async with connect("budget", self.address, token=self.token) as remote:
-            yield AdminApi(remote, BudgetAdminServiceStub(remote.channel))
+        """The service."""
+        async with connect(self.service, self.address, token=self.token) as remote:
+            yield AdminApi(remote, self.stub(remote.channel))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,42 +87,50 @@ class AdminApi:
             request.page_token = answer.next_page_token
 
 
-def admin_command(command: Command) -> Command:
-    """Makes an async function whose first parameter is an Access a command with the options for one."""
+def service_command(service: str, variable: str, stub: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Makes an async function whose first parameter is an Access a command with the options for one.
 
-    def run(address: str | None, token: str | None, as_json: bool, *arguments: Any, **options: Any) -> None:
-        try:
-            asyncio.run(command(_access(address, token, as_json), *arguments, **options))
-        except TurnpikeError as refused:
-            raise click.ClickException(refused.message) from refused
+    `variable` is the one of the environment that has the service's address.
+    """
+    options = (
+        click.option(
+            "--address",
+            envvar=variable,
+            help=f"{service.capitalize()} service, as host:port.  [default: the local stack's]",
+        ),
+        click.option(
+            "--token",
+            envvar="TURNPIKE_ADMIN_TOKEN",
+            help="Admin token.  [default: the local stack's, for its own address; better by TURNPIKE_ADMIN_TOKEN]",
+        ),
+        click.option("--token-file", type=FILE, callback=secret_in, help="A file that holds it."),
+        click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs."),
+    )
 
-    run = click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs.")(run)
-    run = click.option(
-        "--token",
-        envvar="TURNPIKE_ADMIN_TOKEN",
-        help="Admin token.  [default: the local stack's; better by TURNPIKE_ADMIN_TOKEN]",
-    )(run)
-    run = click.option(
-        "--address",
-        envvar="TURNPIKE_BUDGET_ADDRESS",
-        help="Budget service, as host:port.  [default: the local stack's]",
-    )(run)
-    run.__click_params__ = [*run.__click_params__, *getattr(command, "__click_params__", [])]  # type: ignore[attr-defined]
-    params = run.__click_params__  # type: ignore[attr-defined]
-    update_wrapper(run, command)
-    run.__click_params__ = params  # type: ignore[attr-defined]
-    return run  # type: ignore[return-value]
+    def decorate(command: Command) -> Command:
+        def run(
+            address: str | None, token: str | None, token_file: str | None, as_json: bool, **given: Any
+        ) -> None:
+            reached = reach_admin(service, address, token_file or token)
+            access = Access(service, reached.address, reached.secret, as_json, stub, reached.as_operator_of)
+            try:
+                asyncio.run(command(access, **given))
+            except TurnpikeError as refused:
+                raise click.ClickException(refused.message) from refused
+
+        update_wrapper(run, command)
+        own = list(getattr(command, "__click_params__", []))
+        run.__click_params__ = []  # type: ignore[attr-defined]
+        for option in reversed(options):
+            run = option(run)
+        # The command's own options come first in its help.
+        run.__click_params__ = [*run.__click_params__, *own]  # type: ignore[attr-defined]
+        return run  # type: ignore[return-value]
+
+    return decorate
 
 
-def _access(address: str | None, token: str | None, as_json: bool) -> Access:
-    if not (address and token):
-        local = LocalStack.of(StateFolder(default_folder()))
-        if local is None:
-            raise click.UsageError(
-                "no stack was ever started here: give --address and --token, or `turnpike up` first"
-            )
-        address, token = address or local.budget, token or local.operator
-    return Access(address, token, as_json)
+admin_command = service_command("budget", "TURNPIKE_BUDGET_ADDRESS", BudgetAdminServiceStub)
 
 
 # ---- showing ---------------------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from services.cli.lines import show
 from services.cli.local_stack import LocalStack
+from services.cli.reach import Reached, reach_router
 from services.cli.summary import summary
 from services.cli.words import amount, dollars, left_of, moment
-from services.local.state import StateFolder, default_folder
 from turnpike.router.v1 import decision_pb2
 from turnpike_client import AsyncTurnpike, TurnpikeError
 from turnpike_client.request import Options
@@ -55,33 +55,24 @@ def ask(
         text = sys.stdin.read()
     if not text.strip():
         raise click.UsageError("nothing is asked")
-    local = None
-    if not (address and key):
-        local = LocalStack.of(StateFolder(default_folder()))
-        if local is None:
-            raise click.ClickException(
-                "no stack with a demo has run here yet: start one by `turnpike up --demo`"
-            )
-        address, key = address or local.router, key or local.key
+    reached = reach_router(address, key)
     said = {"model": model, "system": system, "strategy": strategy, "max_output_tokens": max_output_tokens}
     options: Options = {name: value for name, value in said.items() if value is not None}  # type: ignore[assignment]
     try:
-        asyncio.run(_ask(address, key, text, options, local, as_json))
+        asyncio.run(_ask(reached, text, options, as_json))
     except TurnpikeError as error:
         show_error(Console(stderr=True), error)
         sys.exit(1)
 
 
-async def _ask(
-    address: str, key: str, text: str, options: Options, local: LocalStack | None, as_json: bool
-) -> None:
-    async with AsyncTurnpike(address, key=key) as turnpike:
+async def _ask(reached: Reached, text: str, options: Options, as_json: bool) -> None:
+    async with AsyncTurnpike(reached.address, key=reached.secret) as turnpike:
         if as_json:
             answer = await turnpike.generate(text, **options)
             outcome = MessageToDict(answer.outcome, preserving_proto_field_name=True)
             print(json.dumps({"text": answer.text, "outcome": outcome}))
             return
-        await ask_and_show(turnpike, text, options, Console(stderr=True), local)
+        await ask_and_show(turnpike, text, options, Console(stderr=True), reached.local)
 
 
 async def ask_and_show(

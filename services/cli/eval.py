@@ -13,10 +13,9 @@ from services.chassis.channel import connect
 from services.cli.eval_prompts import EvalPrompt, read_prompts
 from services.cli.eval_report import as_data, as_text, outcome_rows, report_of
 from services.cli.eval_run import Evaluation, Purse
-from services.cli.local_stack import LocalStack
+from services.cli.reach import reach_router
 from services.cli.words import NANOS_PER_DOLLAR
 from services.kernel.errors import TurnpikeError
-from services.local.state import StateFolder, default_folder
 from services.router.domain.learning.outcomes import OutcomeError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -83,11 +82,11 @@ def evaluate(
         raise click.UsageError("a prompt wants a judge: name its model with --judge")
     if len(set(models)) < len(models):
         raise click.UsageError("a model is named twice")
-    address, key = _router(address, key)
+    reached = reach_router(address, key)
     kept = results or prompts.with_suffix(".results.jsonl")
 
     async def run() -> Evaluation:
-        async with connect("router", address, token=key) as router:
+        async with connect("router", reached.address, token=reached.secret) as router:
             evaluation = Evaluation(
                 router,
                 kept.name,
@@ -123,15 +122,6 @@ def _show(
             "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written), encoding="utf-8"
         )
         click.echo(f"{len(written)} of {len(rows)} rows to learn from: {outcomes}", err=True)
-
-
-def _router(address: str | None, key: str | None) -> tuple[str, str]:
-    if address and key:
-        return address, key
-    local = LocalStack.of(StateFolder(default_folder()))
-    if local is None:
-        raise click.ClickException("no stack with a demo has run here yet: start one by `turnpike up --demo`")
-    return address or local.router, key or local.key
 
 
 def _progress(quiet: bool) -> Callable[[int, int], None]:

@@ -9,10 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from services.chassis.channel import connect
-from services.cli.local_stack import LocalStack
+from services.cli.reach import reach_router
 from services.cli.words import dollars, seconds
 from services.kernel.errors import TurnpikeError
-from services.local.state import StateFolder, default_folder
 from turnpike.common.v1 import content_pb2, error_pb2
 from turnpike.router.v1 import decision_pb2, router_pb2
 from turnpike.router.v1.router_pb2_grpc import RouterServiceStub
@@ -38,13 +37,9 @@ def explain(
     """
     if (name is None) == (prompt is None):
         raise click.UsageError("say which decision, or a --prompt to try")
-    if not (address and key):
-        local = LocalStack.of(StateFolder(default_folder()))
-        if local is None:
-            raise click.ClickException("no stack with a demo has run here yet: give --address and --key")
-        address, key = address or local.router, key or local.key
+    reached = reach_router(address, key)
     try:
-        asyncio.run(_explain(address, key, name or "", prompt, model, replay=replay))
+        asyncio.run(_explain(reached.address, reached.secret, name or "", prompt, model, replay=replay))
     except TurnpikeError as error:
         raise click.ClickException(f"{error.reason}  {error.message}") from error
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from services.chassis.channel import connect
-from services.cli.local_stack import LocalStack
 from services.cli.prior_files import FILE, NEW_FILE, digest, judged_prior, write_whole
+from services.cli.reach import reach_admin, secret_in
 from services.cli.rows import read_outcomes
 from services.kernel.errors import TurnpikeError
-from services.local.state import StateFolder, default_folder
 from services.router.domain.learning.outcomes import OutcomeError
 from services.router.domain.learning.prior import PriorError, to_bytes
 from services.router.domain.learning.promotion import FLOOR
@@ -27,7 +26,12 @@ PRIOR_STARTS = b"PK"  # a prior is a zip of arrays, outcomes are lines of JSON o
 @click.option("--version", help='Instead of a FILE: one that was in force before, or "shipped".')
 @click.option("--dry-run", is_flag=True, help="Only check.")
 @click.option("--address", envvar="TURNPIKE_ADDRESS", help="A router.  [default: the local stack's]")
-@click.option("--token", envvar="TURNPIKE_ADMIN_TOKEN", help="An operator's.  [default: the local stack's]")
+@click.option(
+    "--token",
+    envvar="TURNPIKE_ADMIN_TOKEN",
+    help="An operator's.  [default: the local stack's, for its own address]",
+)
+@click.option("--token-file", type=FILE, callback=secret_in, help="A file that holds it.")
 @click.option(
     "--out", type=NEW_FILE, help="With outcomes: the prior to write if it may be used; nobody is called."
 )
@@ -39,6 +43,7 @@ def promote(
     dry_run: bool,
     address: str | None,
     token: str | None,
+    token_file: str | None,
     out: Path | None,
     floor: float,
     seed: int,
@@ -60,11 +65,7 @@ def promote(
         return
     if out is not None:
         raise click.UsageError("--out is for outcomes; this is a prior already")
-    if not (address and token):
-        local = LocalStack.of(StateFolder(default_folder()))
-        if local is None:
-            raise click.ClickException("no stack with a demo has run here yet: give --address and --token")
-        address, token = address or local.router, token or local.operator
+    reached = reach_admin("router", address, token_file or token)
     request = pb.PromotePriorRequest(
         request_id=f"cli-{secrets.token_hex(12)}",
         prior=file.read_bytes() if file is not None else b"",
@@ -72,7 +73,7 @@ def promote(
         dry_run=dry_run,
     )
     try:
-        answer = asyncio.run(_promote(address, token, request))
+        answer = asyncio.run(_promote(reached.address, reached.secret, request))
     except TurnpikeError as error:
         raise click.ClickException(f"{error.reason}  {error.message}") from error
     for finding in answer.findings:

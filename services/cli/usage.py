@@ -65,7 +65,7 @@ async def sum_(
         time_zone=time_zone,
         **grouping(by),
     )
-    async with access.analytics() as api:
+    async with access.admin() as api:
         rows = await api.pages("QueryUsage", request, "rows", None)
     columns: list[Column] = [("since", lambda row: when(row, "start"))] if each else []
     columns += [
@@ -100,7 +100,7 @@ async def watch(access: UsageAccess, since: str, lasting: str | None, rate: int)
     with contextlib.suppress(TimeoutError):
         async with (
             asyncio.timeout(span_s),
-            access.analytics() as api,
+            access.admin() as api,
             api.watch("WatchUsage", request) as news,
         ):
             async for each in news:
@@ -146,7 +146,7 @@ async def export(access: UsageAccess, file: str, wanted: str, resume: str, since
         scope=access.scope, range=range_of(since, until), format=FORMATS[wanted], resume_token=resume
     )
     with click.open_file(file, "ab" if resume else "wb") as output:
-        async with access.analytics() as api:
+        async with access.admin() as api:
             await _exported(api, request, output)
 
 

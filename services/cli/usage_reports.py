@@ -27,7 +27,7 @@ async def forecast(access: UsageAccess, until: str, time_zone: str) -> None:
     """Say what will be spent from now until a date, with an interval if there is history enough."""
     end = time_of(until) if until else end_of_month(datetime.now(UTC), time_zone)
     request = pb.ForecastSpendRequest(scope=access.scope, until=stamp(end), time_zone=time_zone)
-    async with access.analytics() as api:
+    async with access.admin() as api:
         made = await api.call("ForecastSpend", request)
     expected = dollars(made.expected.nanos) if made.HasField("expected") else "not known"
     fields = [("expected", f"{expected} more until {end.isoformat(timespec='minutes')}")]
@@ -66,7 +66,7 @@ async def savings(access: UsageAccess, baseline: str, by: tuple[str, ...], since
     request = pb.QuerySavingsRequest(
         scope=access.scope, range=range_of(since, until), baseline_model=baseline, **grouping(by)
     )
-    async with access.analytics() as api:
+    async with access.admin() as api:
         rows = (await api.call("QuerySavings", request, timeout_s=WALK_TIMEOUT_S)).rows
     columns = [
         *group_columns(by),
@@ -100,7 +100,7 @@ async def waste(access: UsageAccess, by: tuple[str, ...], since: str, until: str
     mirror       a copy for a shadow model
     """
     request = pb.QueryWasteRequest(scope=access.scope, range=range_of(since, until), **grouping(by))
-    async with access.analytics() as api:
+    async with access.admin() as api:
         rows = (await api.call("QueryWaste", request, timeout_s=WALK_TIMEOUT_S)).rows
     columns = [
         ("kind", lambda row: row.kind),

@@ -1,21 +1,15 @@
 """What the commands of `turnpike usage` share: whose usage, of when, told apart by what."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import update_wrapper
 from typing import Any, TypeVar
 
 import click
 
-from services.chassis.channel import connect
-from services.cli.admin import Access, AdminApi, Column, duration_of, stamp, time_of
-from services.cli.local_stack import LocalStack
-from services.kernel.errors import TurnpikeError
-from services.local.state import StateFolder, default_folder
+from services.cli.admin import Access, Column, duration_of, service_command, stamp, time_of
 from turnpike.analytics.v1 import analytics_pb2 as pb
 from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
 
@@ -34,13 +28,7 @@ _DURATION = re.compile(r"\d+\s*[smhdw]")
 class UsageAccess(Access):
     """Whom to ask, as whom, about whose usage, and how to show the answers."""
 
-    scope: pb.UsageScope
-
-    @asynccontextmanager
-    async def analytics(self) -> AsyncIterator[AdminApi]:
-        """The analytics service."""
-        async with connect("analytics", self.address, token=self.token) as remote:
-            yield AdminApi(remote, AnalyticsServiceStub(remote.channel))
+    scope: pb.UsageScope = field(default_factory=pb.UsageScope)
 
 
 _OPTIONS = (
@@ -55,55 +43,31 @@ _OPTIONS = (
     click.option(
         "--tag", multiple=True, metavar="NAME=VALUE", help="Only what is so tagged; may be repeated."
     ),
-    click.option(
-        "--address",
-        envvar="TURNPIKE_ANALYTICS_ADDRESS",
-        help="Analytics service, as host:port.  [default: the local stack's]",
-    ),
-    click.option(
-        "--token",
-        envvar="TURNPIKE_ADMIN_TOKEN",
-        help="Admin token.  [default: the local stack's; better by TURNPIKE_ADMIN_TOKEN]",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs."),
 )
 
 
 def usage_command(command: Command) -> Command:
     """Makes an async function whose first parameter is a UsageAccess a command with the options for one."""
 
-    def run(**given: Any) -> None:
-        asked = {name: given.pop(name) for name in ("address", "token", "as_json")}
+    async def run(access: Access, **given: Any) -> None:
         whose = {name: given.pop(name) for name in ("organisation", "team", "project", "key", "user")}
+        whose["organisation"] = whose["organisation"] or access.demo
         scope = pb.UsageScope(
             **{f"{name}_id": value for name, value in whose.items()},
             model_pattern=given.pop("model"),
             dimensions=dict(_pair(tag) for tag in given.pop("tag")),
         )
-        try:
-            asyncio.run(command(_access(asked, scope), **given))
-        except TurnpikeError as refused:
-            raise click.ClickException(refused.message) from refused
+        known = {each.name: getattr(access, each.name) for each in fields(access)}
+        await command(UsageAccess(**known, scope=scope), **given)
 
     update_wrapper(run, command)
     run.__click_params__ = list(getattr(command, "__click_params__", []))  # type: ignore[attr-defined]
     for option in reversed(_OPTIONS):
         run = option(run)
-    return run  # type: ignore[return-value]
+    return _ANALYTICS(run)  # type: ignore[return-value]
 
 
-def _access(asked: dict[str, Any], scope: pb.UsageScope) -> UsageAccess:
-    address, token = asked["address"], asked["token"]
-    if not (address and token):
-        local = LocalStack.of(StateFolder(default_folder()))
-        if local is None:
-            raise click.UsageError(
-                "no stack was ever started here: give --address and --token, or `turnpike up` first"
-            )
-        address, token = address or local.analytics, token or local.operator
-        if token == local.operator:
-            scope.organisation_id = scope.organisation_id or local.organisation_id
-    return UsageAccess(address, token, asked["as_json"], scope)
+_ANALYTICS = service_command("analytics", "TURNPIKE_ANALYTICS_ADDRESS", AnalyticsServiceStub)
 
 
 def _pair(tag: str) -> tuple[str, str]:
