@@ -247,7 +247,7 @@ async def overdue(tmp_path: Path, script: Script, asked: pb.Attempt, timeout: An
     ):
         call: Any = running.stub.Dispatch(metadata=running.remote.metadata())
         await call.write(pb.DispatchRequest(operations=[operation]))
-        failed = None
+        failed: pb.AttemptFailed | None = None
         while failed is None:
             for event in (await call.read()).events:
                 if event.WhichOneof("event") == "failed":
