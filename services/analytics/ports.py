@@ -12,6 +12,18 @@ from services.analytics.domain.usage import Freshness, LedgerPage, UsageEntry, U
 from services.kernel.pricing import ModelPrice
 
 
+class EntriesLeft(Exception):
+    """What follows on a position has left an organisation's ledger: nobody can read it any more."""
+
+    def __init__(self, organisation_id: str, first_sequence: int, whole_from: datetime) -> None:
+        super().__init__(organisation_id)
+        self.organisation_id = organisation_id
+        self.first_sequence = first_sequence
+        """The first entry there is."""
+        self.whole_from = whole_from
+        """Nothing from this time on has left."""
+
+
 class UsageStore(Protocol):
     """Usage entries, their sums, and how far the ledger has been read. Raises StoreUnavailable when it is down."""
 
@@ -86,7 +98,8 @@ class LedgerTail(Protocol):
     """The budget service's ledger, as it grows."""
 
     def read(self, after: Mapping[str, int]) -> AsyncIterator[Sequence[LedgerPage]]:
-        """Pages after the given positions, for ever; an empty sequence is a heartbeat. Raises ServiceUnavailable."""
+        """Pages after the given positions, for ever; an empty sequence is a heartbeat. Raises ServiceUnavailable, and
+        EntriesLeft where a page would not follow on its position."""
         ...
 
 

@@ -139,7 +139,7 @@ class Writes(Reads, Protocol):
     ) -> list[Difference]:
         """Books what `changed` makes of a period's charges, with the tree locked; a dry run books nothing.
 
-        Raises PreconditionFailed for more than can be booked at once.
+        Raises PreconditionFailed for more than can be booked at once, EntriesArchived if part of the period has left.
         """
         ...
 

@@ -221,3 +221,31 @@ class LedgerBroken(TurnpikeError):
     @property
     def message(self) -> str:
         return f"The ledger of {self.organisation_id} is broken at entry {self.sequence}: {self.problem}."
+
+
+@dataclass(eq=False)
+class EntriesArchived(TurnpikeError):
+    """Entries that are asked for have left the ledger. What is left of a period would look like all of it."""
+
+    category = Category.OUT_OF_RANGE
+    reason = "ENTRIES_ARCHIVED"
+    organisation_id: str
+    first_sequence: int
+    """The first entry that has not left."""
+    whole_from: datetime
+    """Nothing from this time on has left."""
+
+    @property
+    def message(self) -> str:
+        return (
+            f"Entries of {self.organisation_id} have left the ledger for its archive: it is whole from entry"
+            f" {self.first_sequence} and from {self.whole_from.astimezone(UTC).isoformat()} on."
+        )
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {
+            "organisation_id": self.organisation_id,
+            "first_sequence": str(self.first_sequence),
+            "whole_from": self.whole_from.astimezone(UTC).isoformat(),
+        }

@@ -11,7 +11,8 @@ import time
 
 import structlog
 
-from services.analytics.ports import LedgerTail, UsageStore
+from services.analytics.domain.usage import LedgerPage
+from services.analytics.ports import EntriesLeft, LedgerTail, UsageStore
 from services.analytics.use_cases.watch import UsageFeed
 from services.kernel.errors import TurnpikeError
 
@@ -49,6 +50,8 @@ class FollowLedger:
             heard_at = self._heard_at
             try:
                 await self._follow()
+            except EntriesLeft as left:
+                await self._pass_over(left)
             except TurnpikeError as error:
                 log.warning("ledger tail lost", reason=error.reason, error=error.message)
             wait_s = RETRY_S_MIN if self._heard_at != heard_at else min(RETRY_S_MAX, wait_s * 2)
@@ -64,3 +67,16 @@ class FollowLedger:
                     log.info("another replica is ahead", organisation=page.organisation_id)
                     return
                 self._feed.stored(page)
+
+    async def _pass_over(self, left: EntriesLeft) -> None:
+        """Goes on from what there is, and says so: usage of what has left before it was read is in archives alone."""
+        organisation_id, last = left.organisation_id, left.first_sequence - 1
+        position = (await self._store.positions()).get(organisation_id, 0)
+        log.error(
+            "usage is missing: entries left the ledger before they were read",
+            organisation_id=organisation_id,
+            after_sequence=position,
+            last_sequence=last,
+            whole_from=left.whole_from.isoformat(),
+        )
+        await self._store.store(LedgerPage(organisation_id, position, last, left.whole_from, ()))

@@ -43,13 +43,15 @@ class Balance:
     """Of the last entry taken."""
     head: bytes = b""
     """Its hash."""
+    decided_us: int = 0
+    """When it was decided; 0: not known."""
     windows: dict[int, StandingWindow] = field(default_factory=dict)
     open: set[tuple[str, int]] = field(default_factory=set)
     """Attempts that hold something. Those from before a checkpoint are not among them."""
 
     def take(self, fields: Mapping[str, Any], hashed: bytes) -> None:
         """Takes the next entry, which is known to be whole."""
-        self.sequence, self.head = fields["n"], hashed
+        self.sequence, self.head, self.decided_us = fields["n"], hashed, fields["t"]
         for number, budget_id, unit, start_us, end_us, limit, known in fields.get("w", ()):
             if known:
                 self.windows[number].limit = limit

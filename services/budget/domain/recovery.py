@@ -17,10 +17,11 @@ from services.budget.domain.tree import STEP, Tree
 _SETTLING = {Kind.COMMIT, Kind.RELEASE, Kind.EXPIRE}
 
 
-def holds_in(entries: Iterable[bytes]) -> dict[AttemptId, Hold]:
+def holds_in(entries: Iterable[bytes], archived: int = 0) -> dict[AttemptId, Hold]:
     """The holds that entries (bodies, in order) speak of, as they stand after the last of them.
 
-    An entry about a hold whose own entry is not among them is skipped: that hold ended before.
+    An entry about a hold whose own entry is not among them is skipped: that hold ended before. What a checkpoint has
+    summed up, up to entry `archived`, is charged for good, whether anybody confirmed it or not.
     """
     holds: dict[AttemptId, Hold] = {}
     for body in entries:
@@ -38,6 +39,9 @@ def holds_in(entries: Iterable[bytes]) -> dict[AttemptId, Hold]:
             _extended(known, fields)
         elif kind in _SETTLING or kind == Kind.CORRECT:
             _settled(known, fields)
+    for hold in holds.values():
+        if hold.sequence <= archived:
+            hold.unconfirmed = False
     return holds
 
 
@@ -154,6 +158,19 @@ def know_counters(tree: Tree, counters: Iterable[Counter]) -> None:
     for counter in counters:
         if counter.no not in tree.counters:
             tree.know(counter)
+
+
+def take_in(tree: Tree, entries: Iterable[bytes], until: int) -> bool:
+    """Takes in what others wrote after the tree's last entry, up to `until`; between batches. False: some of it has
+    left the ledger meanwhile, so the tree must be read again."""
+    written = [decoded(body) for body in entries]
+    if [fields["n"] for fields in written] != list(range(tree.sequence + 1, until + 1)):
+        return False
+    for fields in written:
+        apply_limits(tree, fields)
+        if fields["k"] == Kind.CHECKPOINT:
+            tree.forget_settled(fields["cp"][0])
+    return True
 
 
 def apply_limits(tree: Tree, fields: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 -- name: newest_archive
 -- Up to where entries of tree $1 may have left, and where the totals they came to are said.
-SELECT until_sequence, checkpoint_sequence, checkpoint_entries FROM ledger_archives
+SELECT until_sequence, until_us, checkpoint_sequence, checkpoint_entries FROM ledger_archives
 WHERE tree_no = $1 ORDER BY until_sequence DESC LIMIT 1;
 
 -- name: bodies_between
@@ -22,14 +22,15 @@ JOIN ledger_entries AS settled
  AND settled.role = 1 AND settled.sequence > $2;
 
 -- name: insert_archive
--- Lets the entries of tree $1 up to $2 leave; entries $3 and $4 - 1 after it say the totals.
-INSERT INTO ledger_archives (tree_no, until_sequence, checkpoint_sequence, checkpoint_entries) VALUES ($1, $2, $3, $4);
+-- Lets the entries of tree $1 up to $2, decided at $5, leave; entries $3 and $4 - 1 after it say the totals.
+INSERT INTO ledger_archives (tree_no, until_sequence, checkpoint_sequence, checkpoint_entries, until_us)
+VALUES ($1, $2, $3, $4, $5);
 
 -- name: forget_attempts
--- Of attempts whose beginning leaves tree $1 with entry $2, what is after it is no attempt's any more.
+-- Of attempts whose beginning leaves tree $1 without their end, nothing is an attempt's any more.
 UPDATE ledger_entries SET role = NULL
-FROM unnest($3::text[], $4::integer[]) AS left_open (request_id, attempt)
-WHERE tree_no = $1 AND sequence > $2 AND role IS NOT NULL
+FROM unnest($2::text[], $3::integer[]) AS left_open (request_id, attempt)
+WHERE tree_no = $1 AND role IS NOT NULL
   AND ledger_entries.request_id = left_open.request_id AND ledger_entries.attempt = left_open.attempt;
 
 -- name: first_entry

@@ -106,10 +106,11 @@ SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence > $2 O
 
 -- name: bodies_to_begin_with
 -- What a new owner has to read, in order: the entries after $3, and of those before it only the ones of holds that are
--- open still: named by the checkpoint, or written after it ($2) and not settled. None of them began before what may
--- leave, whose attempts are forgotten before the last of it has left.
+-- open still: named by the checkpoint, or written after it ($2) and not settled. Nothing of what may leave: none of those
+-- is open, and none of their charges changes any more.
 WITH archived AS (SELECT coalesce(max(until_sequence), 0) AS until FROM ledger_archives WHERE tree_no = $1)
-SELECT sequence, body FROM ledger_entries WHERE tree_no = $1 AND sequence > $3
+SELECT sequence, body FROM ledger_entries
+WHERE tree_no = $1 AND sequence > $3 AND sequence > (SELECT until FROM archived)
 UNION ALL
 SELECT sequence, body FROM ledger_entries AS entry
 WHERE tree_no = $1 AND sequence = ANY($4::bigint[]) AND sequence <= $3
@@ -141,8 +142,10 @@ DELETE FROM lease_renewals
 WHERE tree_no = $1 AND hold_sequence <= $2 AND hold_sequence <> ALL($3::bigint[]);
 
 -- name: entries_of_attempts
--- All entries of some attempts, in order, and the tree's epoch: who reads for an older one owns it no more.
-SELECT entry.sequence, entry.body, (SELECT epoch FROM trees WHERE tree_no = $1) AS epoch
+-- All entries of some attempts, in order; the tree's epoch: who reads for an older one owns it no more; and up to where
+-- entries may leave.
+SELECT entry.sequence, entry.body, (SELECT epoch FROM trees WHERE tree_no = $1) AS epoch,
+       (SELECT coalesce(max(until_sequence), 0) FROM ledger_archives WHERE tree_no = $1) AS archived
 FROM unnest($2::text[], $3::integer[]) AS wanted (request_id, attempt)
 JOIN ledger_entries AS entry
   ON entry.tree_no = $1 AND entry.request_id = wanted.request_id AND entry.attempt = wanted.attempt

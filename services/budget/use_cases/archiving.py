@@ -10,6 +10,7 @@ from services.budget.domain.admin import AdminCall, AdminChange, AuditRecord
 from services.budget.domain.checkpoints import Balance
 from services.budget.domain.ids import AuditId
 from services.budget.domain.kinds import ORGANISATION
+from services.budget.domain.moments import from_us
 from services.budget.use_cases.entities import found
 from services.kernel.errors import PreconditionFailed
 from services.kernel.ids import OrganisationId
@@ -56,8 +57,8 @@ class ArchiveBooks(Protocol):
         """The last entry that a checkpoint stands for; 0: none."""
         ...
 
-    async def balance(self, organisation_id: OrganisationId, until: int) -> tuple[Balance, datetime]:
-        """What entries up to one come to, and when it was decided. Raises PreconditionFailed where the chain breaks."""
+    async def balance(self, organisation_id: OrganisationId, until: int) -> Balance:
+        """What entries up to one come to. Raises PreconditionFailed where the chain breaks."""
         ...
 
     async def remove(self, organisation_id: OrganisationId) -> int:
@@ -94,7 +95,8 @@ class Archiving:
             await found(reads, change, ORGANISATION, organisation_id)
         balance: Balance | None = None
         if until > await self._books.archived_until(organisation_id):
-            balance, decided_at = await self._books.balance(organisation_id, until)
+            balance = await self._books.balance(organisation_id, until)
+            decided_at = from_us(balance.decided_us)
             if balance.head != until_hash:
                 raise PreconditionFailed(f"Entry {until} has another hash than the one that was given.")
             if decided_at > change.at - self._kept:

@@ -87,7 +87,8 @@ class LedgerBooks(Protocol):
     async def charges(
         self, organisation_id: OrganisationId | None, since: datetime, until: datetime
     ) -> Sequence[Charged]:
-        """What attempts of a period have cost up to now; of all organisations where none is named."""
+        """What attempts of a period have cost up to now; of all organisations where none is named. Raises
+        EntriesArchived if part of the period has left the ledger of one of them."""
         ...
 
 

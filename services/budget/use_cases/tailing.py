@@ -33,7 +33,10 @@ class LedgerReader(Protocol):
     async def page_after(
         self, organisation_id: str, sequence: int, count: int, *, usage_only: bool
     ) -> tuple[Any, int, int]:
-        """A page of at most `count` entries after a sequence, in order; how many these are, and the last's sequence."""
+        """A page of at most `count` entries after a sequence, in order; how many these are, and the last's sequence.
+
+        Raises EntriesArchived if the first of them has left.
+        """
         ...
 
     def page_of(self, organisation_id: str, entries: Sequence[Entry]) -> Any:
@@ -97,7 +100,10 @@ class LedgerTail:
     async def follow(
         self, after: dict[str, int], stopping: asyncio.Event, *, usage_only: bool = False
     ) -> AsyncIterator[Any]:
-        """Pages of entries; an empty one after 1.5 s without any at the latest. Ends when the process drains."""
+        """Pages of entries; an empty one after 1.5 s without any at the latest. Ends when the process drains.
+
+        Raises EntriesArchived where what follows on a position has left the ledger: nothing is passed over.
+        """
         positions = dict(after)
         loop = asyncio.get_running_loop()
         silent_since, rounds = loop.time(), 0

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,25 @@ from typing import Any
 import asyncpg
 import pytest
 
+from services.budget.adapters.postgres import archive as archives
 from services.budget.adapters.postgres import journal as journals
 from services.budget.adapters.postgres.archive import PostgresArchive
 from services.budget.adapters.postgres.config_store import PostgresConfigStore
 from services.budget.adapters.postgres.connections import Connections
+from services.budget.bootstrap import SQL
+from services.budget.errors import EntriesArchived
 from services.budget.ports import Claimed
+from services.chassis.postgres import open_database
 from services.chassis.status import RemoteError
 from services.cli import ledger_archive
 from services.kernel.errors import StoreUnavailable
+from services.kernel.ids import OrganisationId
 from tests.support.budget import Budgets, attempt, commit, hold, serving_budget
 from tests.support.budget_admin import Api, Tenant, make_tenant, request_id
 from tests.support.ledger_replay import begun_by, compare, replay
 from turnpike.budget.v1 import budget_admin_pb2 as pb
 from turnpike.budget.v1 import budget_pb2
+from turnpike.common.v1.principal_pb2 import AttemptKey
 
 CENT = 10_000_000
 
@@ -196,9 +203,10 @@ async def test_a_removal_that_breaks_off_brings_nothing_back_and_is_finished_lat
         api, router = await budgets.operator(), await budgets.router()
         tenant = await make_tenant(api, "Acme")
         await spend(budgets, tenant, 3)
-        early, late, sleeper = (attempt(tenant) for _ in range(3))
-        for key in (early, late):
+        early, late, silent, sleeper = (attempt(tenant) for _ in range(4))
+        for key in (early, late, silent):
             await router.Hold(hold(tenant, 2 * CENT, key))
+        assert (await router.Commit(commit(silent, None, usage=None))).receipt.unconfirmed
         chain = await export(api, tenant, tmp_path / "file")
         for key in (early, late):
             await router.Commit(commit(key, CENT))
@@ -209,6 +217,7 @@ async def test_a_removal_that_breaks_off_brings_nothing_back_and_is_finished_lat
             with pytest.raises(RemoteError) as away:
                 await api.TrimLedger(asked)
             assert away.value.reason == "STORE_UNAVAILABLE"
+        await _is_final(router, tenant, silent, early)
     async with connected(postgres_dsn) as connection:
         await connection.execute("DELETE FROM checkpoints")  # its owner was killed before it saved one
     connections = Connections(postgres_dsn, "budget")
@@ -222,12 +231,75 @@ async def test_a_removal_that_breaks_off_brings_nothing_back_and_is_finished_lat
     async with serving_budget(postgres_dsn, ledger_kept_days=0) as budgets:
         api, router = await budgets.operator(), await budgets.router()
         nothing = await export(api, tenant, tmp_path / "empty")
+        await _is_final(router, tenant, silent, late)
         await router.Commit(commit(sleeper, CENT))
         done = await api.TrimLedger(trim(tenant, nothing, until=0, head=b""))
         assert done.entries_removed == chain.entries
         assert (await verified(api, tenant)).intact
         status = await api.GetBudgetStatus(pb.GetBudgetStatusRequest(budget_id=tenant.budgets[0].budget_id))
-        assert (status.status.spent, status.status.held) == (6 * CENT, 0)
+        assert (status.status.spent, status.status.held) == (10 * CENT, 0)
+
+
+async def _is_final(router: Any, tenant: Tenant, silent: AttemptKey, forgotten: AttemptKey) -> None:
+    """What was summed up changes no more, and whoever was cut in two is free, from the first moment on."""
+    with pytest.raises(RemoteError) as refused:
+        await router.Commit(commit(silent, CENT))
+    assert refused.value.reason == "HOLD_ALREADY_SETTLED"
+    await router.Hold(hold(tenant, CENT, forgotten))
+    assert (await router.Commit(commit(forgotten, CENT))).receipt.charged.nanos == CENT
+
+
+async def test_who_asks_for_what_has_left_is_told(
+    postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving_budget(postgres_dsn, ledger_kept_days=0) as budgets:
+        api, router = await budgets.operator(), await budgets.router()
+        tenant = await make_tenant(api, "Acme")
+        organisation_id = tenant.organisation.organisation_id
+        await spend(budgets, tenant, 4)
+        chain = await export(api, tenant, tmp_path / "file")
+        await spend(budgets, tenant, 2)
+        async with open_database(postgres_dsn, schema="budget", folder=SQL) as database:
+            monkeypatch.setattr(archives, "READ_ENTRIES", 2)
+            pages = PostgresArchive(database).export(OrganisationId(organisation_id), 0, None)
+            read = [await anext(pages) for _ in range(2)]
+            assert [entry.sequence for page in read for entry in page.entries] == [1, 2]
+            await api.TrimLedger(trim(tenant, chain))
+            with pytest.raises(EntriesArchived) as gone:
+                await anext(pages)
+            assert gone.value.first_sequence == chain.sequence + 1
+
+        with pytest.raises(RemoteError) as left:
+            await _tail(router, organisation_id, chain.sequence - 1)
+        assert (left.value.reason, left.value.category.name) == ("ENTRIES_ARCHIVED", "OUT_OF_RANGE")
+        first = int(left.value.facts["first_sequence"])
+        assert (left.value.facts["organisation_id"], first) == (organisation_id, chain.sequence + 1)
+        assert (await _tail(router, organisation_id, first - 1))[0].sequence == first
+
+        whole_from = datetime.fromisoformat(left.value.facts["whole_from"])
+        rerate = pb.RerateUsageRequest(request_id=request_id(), organisation_id=organisation_id, dry_run=True)
+        rerate.occurred_until.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
+        rerate.occurred_from.FromDatetime(whole_from)
+        await api.RerateUsage(rerate)
+        rerate.occurred_from.FromDatetime(whole_from - timedelta(days=1))
+        today = datetime.now(UTC).date().isoformat()
+        invoice = f"day,model,cost_usd\n{today},openai/gpt,1\n".encode()
+        for whose in (organisation_id, ""):
+            reconcile = pb.ReconcileInvoiceRequest(organisation_id=whose, provider="openai", csv=invoice)
+            for asking in (api.RerateUsage(rerate), api.ReconcileInvoice(reconcile)):
+                rerate.request_id = request_id()
+                with pytest.raises(RemoteError) as left:
+                    await asking
+                assert left.value.reason == "ENTRIES_ARCHIVED"
+                assert datetime.fromisoformat(left.value.facts["whole_from"]) <= whole_from
+
+
+async def _tail(router: Any, organisation_id: str, after: int) -> list[Any]:
+    request = budget_pb2.TailLedgerRequest(after_sequences={organisation_id: after})
+    async with router.watch("TailLedger", request) as batches:
+        async for batch in batches:
+            return list(batch.entries)
+    raise AssertionError("the tail ended")
 
 
 async def test_a_changed_checkpoint_is_found(postgres_dsn: str, tmp_path: Path) -> None:

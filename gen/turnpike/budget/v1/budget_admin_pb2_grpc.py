@@ -680,7 +680,8 @@ class BudgetAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportLedger(self, request, context):
-        """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere.
+        """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere. Ends
+        with ENTRIES_ARCHIVED if entries leave the ledger before they were sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -715,14 +716,16 @@ class BudgetAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RerateUsage(self, request, context):
-        """RerateUsage prices a period again and books the difference.
+        """RerateUsage prices a period again and books the difference. Refused with ENTRIES_ARCHIVED if part of the period has left
+        the ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReconcileInvoice(self, request, context):
-        """ReconcileInvoice compares a vendor's invoice with the ledger by day and model.
+        """ReconcileInvoice compares a vendor's invoice with the ledger by day and model. Refused with ENTRIES_ARCHIVED if part of
+        its days has left the ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

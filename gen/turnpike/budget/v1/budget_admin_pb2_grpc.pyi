@@ -132,7 +132,9 @@ class BudgetAdminServiceStub:
     ListChainHeads: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.ListChainHeadsRequest, _budget_admin_pb2.ListChainHeadsResponse]
     """ListChainHeads returns the newest hash of each chain, to be kept elsewhere."""
     ExportLedger: _grpc.UnaryStreamMultiCallable[_budget_admin_pb2.ExportLedgerRequest, _budget_admin_pb2.ExportLedgerResponse]
-    """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere."""
+    """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere. Ends
+    with ENTRIES_ARCHIVED if entries leave the ledger before they were sent.
+    """
     TrimLedger: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.TrimLedgerRequest, _budget_admin_pb2.TrimLedgerResponse]
     """TrimLedger lets old entries leave, once the caller has them, behind a checkpoint that says the totals they came to."""
     ListPrices: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.ListPricesRequest, _budget_admin_pb2.ListPricesResponse]
@@ -142,9 +144,13 @@ class BudgetAdminServiceStub:
     ImportPrices: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.ImportPricesRequest, _budget_admin_pb2.ImportPricesResponse]
     """ImportPrices puts many prices in force, such as the catalogue's list prices."""
     RerateUsage: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.RerateUsageRequest, _budget_admin_pb2.RerateUsageResponse]
-    """RerateUsage prices a period again and books the difference."""
+    """RerateUsage prices a period again and books the difference. Refused with ENTRIES_ARCHIVED if part of the period has left
+    the ledger.
+    """
     ReconcileInvoice: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.ReconcileInvoiceRequest, _budget_admin_pb2.ReconcileInvoiceResponse]
-    """ReconcileInvoice compares a vendor's invoice with the ledger by day and model."""
+    """ReconcileInvoice compares a vendor's invoice with the ledger by day and model. Refused with ENTRIES_ARCHIVED if part of
+    its days has left the ledger.
+    """
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.ListAlertsRequest, _budget_admin_pb2.ListAlertsResponse]
     """ListAlerts lists alerts, newest first."""
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_budget_admin_pb2.CreateWebhookRequest, _budget_admin_pb2.CreateWebhookResponse]
@@ -260,7 +266,9 @@ class BudgetAdminServiceAsyncStub(BudgetAdminServiceStub):
     ListChainHeads: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.ListChainHeadsRequest, _budget_admin_pb2.ListChainHeadsResponse]  # type: ignore[assignment]
     """ListChainHeads returns the newest hash of each chain, to be kept elsewhere."""
     ExportLedger: _aio.UnaryStreamMultiCallable[_budget_admin_pb2.ExportLedgerRequest, _budget_admin_pb2.ExportLedgerResponse]  # type: ignore[assignment]
-    """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere."""
+    """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere. Ends
+    with ENTRIES_ARCHIVED if entries leave the ledger before they were sent.
+    """
     TrimLedger: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.TrimLedgerRequest, _budget_admin_pb2.TrimLedgerResponse]  # type: ignore[assignment]
     """TrimLedger lets old entries leave, once the caller has them, behind a checkpoint that says the totals they came to."""
     ListPrices: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.ListPricesRequest, _budget_admin_pb2.ListPricesResponse]  # type: ignore[assignment]
@@ -270,9 +278,13 @@ class BudgetAdminServiceAsyncStub(BudgetAdminServiceStub):
     ImportPrices: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.ImportPricesRequest, _budget_admin_pb2.ImportPricesResponse]  # type: ignore[assignment]
     """ImportPrices puts many prices in force, such as the catalogue's list prices."""
     RerateUsage: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.RerateUsageRequest, _budget_admin_pb2.RerateUsageResponse]  # type: ignore[assignment]
-    """RerateUsage prices a period again and books the difference."""
+    """RerateUsage prices a period again and books the difference. Refused with ENTRIES_ARCHIVED if part of the period has left
+    the ledger.
+    """
     ReconcileInvoice: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.ReconcileInvoiceRequest, _budget_admin_pb2.ReconcileInvoiceResponse]  # type: ignore[assignment]
-    """ReconcileInvoice compares a vendor's invoice with the ledger by day and model."""
+    """ReconcileInvoice compares a vendor's invoice with the ledger by day and model. Refused with ENTRIES_ARCHIVED if part of
+    its days has left the ledger.
+    """
     ListAlerts: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.ListAlertsRequest, _budget_admin_pb2.ListAlertsResponse]  # type: ignore[assignment]
     """ListAlerts lists alerts, newest first."""
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_budget_admin_pb2.CreateWebhookRequest, _budget_admin_pb2.CreateWebhookResponse]  # type: ignore[assignment]
@@ -630,7 +642,9 @@ class BudgetAdminServiceServicer:
         request: _budget_admin_pb2.ExportLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_budget_admin_pb2.ExportLedgerResponse], _abc.AsyncIterator[_budget_admin_pb2.ExportLedgerResponse]]:
-        """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere."""
+        """ExportLedger streams the entries of an organisation as they are hashed, in order, to be kept and checked elsewhere. Ends
+        with ENTRIES_ARCHIVED if entries leave the ledger before they were sent.
+        """
 
     def TrimLedger(
         self,
@@ -665,14 +679,18 @@ class BudgetAdminServiceServicer:
         request: _budget_admin_pb2.RerateUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budget_admin_pb2.RerateUsageResponse, _abc.Awaitable[_budget_admin_pb2.RerateUsageResponse]]:
-        """RerateUsage prices a period again and books the difference."""
+        """RerateUsage prices a period again and books the difference. Refused with ENTRIES_ARCHIVED if part of the period has left
+        the ledger.
+        """
 
     def ReconcileInvoice(
         self,
         request: _budget_admin_pb2.ReconcileInvoiceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budget_admin_pb2.ReconcileInvoiceResponse, _abc.Awaitable[_budget_admin_pb2.ReconcileInvoiceResponse]]:
-        """ReconcileInvoice compares a vendor's invoice with the ledger by day and model."""
+        """ReconcileInvoice compares a vendor's invoice with the ledger by day and model. Refused with ENTRIES_ARCHIVED if part of
+        its days has left the ledger.
+        """
 
     def ListAlerts(
         self,

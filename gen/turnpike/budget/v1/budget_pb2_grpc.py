@@ -196,7 +196,9 @@ class BudgetServiceServicer:
 
     def TailLedger(self, request, context):
         """TailLedger streams ledger entries of all organisations in the order of each organisation's sequence: first what
-        there is after the given positions, then what comes.
+        there is after the given positions, then what comes. Nothing is passed over: where the next entry of an organisation has
+        left for its archive the stream ends with ENTRIES_ARCHIVED, which names the organisation and the first entry there is.
+        Who wants to go on without what has left asks again from there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -74,7 +74,9 @@ class BudgetServiceStub:
     """AuthenticateAdmin looks an admin token up by its hash: the other services' admin RPCs ask it."""
     TailLedger: _grpc.UnaryStreamMultiCallable[_budget_pb2.TailLedgerRequest, _budget_pb2.TailLedgerResponse]
     """TailLedger streams ledger entries of all organisations in the order of each organisation's sequence: first what
-    there is after the given positions, then what comes.
+    there is after the given positions, then what comes. Nothing is passed over: where the next entry of an organisation has
+    left for its archive the stream ends with ENTRIES_ARCHIVED, which names the organisation and the first entry there is.
+    Who wants to go on without what has left asks again from there.
     """
 
 @_typing.type_check_only
@@ -123,7 +125,9 @@ class BudgetServiceAsyncStub(BudgetServiceStub):
     """AuthenticateAdmin looks an admin token up by its hash: the other services' admin RPCs ask it."""
     TailLedger: _aio.UnaryStreamMultiCallable[_budget_pb2.TailLedgerRequest, _budget_pb2.TailLedgerResponse]  # type: ignore[assignment]
     """TailLedger streams ledger entries of all organisations in the order of each organisation's sequence: first what
-    there is after the given positions, then what comes.
+    there is after the given positions, then what comes. Nothing is passed over: where the next entry of an organisation has
+    left for its archive the stream ends with ENTRIES_ARCHIVED, which names the organisation and the first entry there is.
+    Who wants to go on without what has left asks again from there.
     """
 
 class BudgetServiceServicer:
@@ -229,7 +233,9 @@ class BudgetServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_budget_pb2.TailLedgerResponse], _abc.AsyncIterator[_budget_pb2.TailLedgerResponse]]:
         """TailLedger streams ledger entries of all organisations in the order of each organisation's sequence: first what
-        there is after the given positions, then what comes.
+        there is after the given positions, then what comes. Nothing is passed over: where the next entry of an organisation has
+        left for its archive the stream ends with ENTRIES_ARCHIVED, which names the organisation and the first entry there is.
+        Who wants to go on without what has left asks again from there.
         """
 
 def add_BudgetServiceServicer_to_server(servicer: BudgetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -96,6 +96,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. Another caller made the hold."""
     ERROR_REASON_LEDGER_BROKEN: _ErrorReason.ValueType  # 48
     """DATA_LOSS. The ledger's chain is broken at the entry in the metadata."""
+    ERROR_REASON_ENTRIES_ARCHIVED: _ErrorReason.ValueType  # 49
+    """OUT_OF_RANGE. Entries that are asked for have left the ledger for its archive; the metadata's `first_sequence` and
+    `whole_from` say from which entry and from when on it is whole.
+    """
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 60
     """NOT_FOUND. No model or alias of this name is known to the caller."""
     ERROR_REASON_NO_CANDIDATE: _ErrorReason.ValueType  # 61
@@ -212,6 +216,10 @@ ERROR_REASON_HOLD_NOT_YOURS: ErrorReason.ValueType  # 47
 """PERMISSION_DENIED. Another caller made the hold."""
 ERROR_REASON_LEDGER_BROKEN: ErrorReason.ValueType  # 48
 """DATA_LOSS. The ledger's chain is broken at the entry in the metadata."""
+ERROR_REASON_ENTRIES_ARCHIVED: ErrorReason.ValueType  # 49
+"""OUT_OF_RANGE. Entries that are asked for have left the ledger for its archive; the metadata's `first_sequence` and
+`whole_from` say from which entry and from when on it is whole.
+"""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 60
 """NOT_FOUND. No model or alias of this name is known to the caller."""
 ERROR_REASON_NO_CANDIDATE: ErrorReason.ValueType  # 61

@@ -16,7 +16,7 @@ from services.budget.adapters.postgres.alert_store import samples_of
 from services.budget.adapters.postgres.archive import write_checkpoint
 from services.budget.adapters.postgres.charges import book, put_right, read_charges
 from services.budget.adapters.postgres.config_store import PostgresConfigStore
-from services.budget.adapters.postgres.ledger_pages import bounds_of
+from services.budget.adapters.postgres.ledger_pages import bounds_of, check_whole
 from services.budget.adapters.postgres.prices import parameters_of, price_of
 from services.budget.adapters.postgres.rows import from_json, from_row, to_json, to_row, to_trail
 from services.budget.adapters.postgres.standings import PostgresStandings
@@ -216,6 +216,7 @@ class PostgresWrites(PostgresReads):
         """Reads the period first, and with the tree locked what was put right meanwhile: holds wait for little."""
         organisation = str(organisation_id)
         connection = self._connection
+        await check_whole(connection, organisation, since)
         low, high = await bounds_of(connection, organisation, since=since, until=until)
         seen = (await connection.fetchrow(statements()["tree_of"], organisation) or {"sequence": 0})[
             "sequence"
@@ -226,6 +227,7 @@ class PostgresWrites(PostgresReads):
         tree = await connection.fetchrow(statements()["lock_tree"], organisation)
         if tree is None:
             return []
+        await check_whole(connection, organisation, since)  # entries may have left while they were read
         await put_right(connection, organisation, charges, seen, tree["sequence"])
         differences = changed(list(charges))
         if len(differences) > RERATED_MAX:

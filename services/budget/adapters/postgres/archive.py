@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from services.budget.adapters.postgres.ledger_pages import begun_at, bounds_of
+from services.budget.adapters.postgres.ledger_pages import archived, begun_at, bounds_of
 from services.budget.adapters.postgres.statements import statements
 from services.budget.adapters.postgres.tree_changes import begin_change
 from services.budget.domain.checkpoints import WINDOWS_MAX, Balance, CheckpointUnreadable
 from services.budget.domain.entries import chained, decoded
-from services.budget.domain.moments import from_us
 from services.budget.ports import Connection
 from services.budget.use_cases.archiving import Exported, RawEntry
 from services.chassis.postgres import Database
@@ -31,27 +30,21 @@ class PostgresArchive:
     async def export(
         self, organisation_id: OrganisationId, after: int, before: datetime | None
     ) -> AsyncIterator[Exported]:
-        """Entries as they are, in order, some at a time; the first page may be empty."""
-        async with self._database.connection() as connection:
-            tree = await connection.fetchrow(statements()["tree_of"], str(organisation_id))
-            if tree is None:
-                yield Exported(0, b"", ())
-                return
-            tree_no = tree["tree_no"]
-            begun = await _begun(connection, tree_no)
-            _, high = await bounds_of(connection, str(organisation_id), until=before)
-            at, head = begun.sequence, begun.head
-            if after > at:
-                previous = await connection.fetchrow(statements()["chain_entry"], tree_no, after)
-                at, head = (after, previous["hash"]) if previous else (tree["sequence"], tree["head"])
+        """Entries as they are, in order, some at a time; the first page may be empty. Raises EntriesArchived if entries
+        leave before they were read."""
+        async with self._database.transaction(isolation="repeatable_read") as connection:
+            tree_no, at, head, high = await _export_begins(connection, str(organisation_id), after, before)
         yield Exported(at, head, ())
         while at < high - 1:
             async with self._database.connection() as connection:
                 rows = await connection.fetch(
                     statements()["export_entries"], tree_no, at, high - 1, READ_ENTRIES
                 )
-            if not rows or rows[0]["sequence"] != at + 1:
-                raise PreconditionFailed(f"Entry {at + 1} has left or is missing: verify the ledger.")
+                if not rows or rows[0]["sequence"] != at + 1:
+                    archive = await connection.fetchrow(statements()["newest_archive"], tree_no)
+                    if archive is not None and archive["until_sequence"] > at:
+                        raise archived(str(organisation_id), archive)
+                    raise PreconditionFailed(f"Entry {at + 1} is missing: verify the ledger.")
             yield Exported(
                 at, head, tuple(RawEntry(row["sequence"], row["body"], row["hash"]) for row in rows)
             )
@@ -66,15 +59,14 @@ class PostgresArchive:
             )
             return archive["until_sequence"] if archive else 0
 
-    async def balance(self, organisation_id: OrganisationId, until: int) -> tuple[Balance, datetime]:
-        """What all entries up to one come to, and when that was decided. Walks what is still here; nothing is locked,
-        because what was written does not change. Raises PreconditionFailed where the chain is broken."""
+    async def balance(self, organisation_id: OrganisationId, until: int) -> Balance:
+        """What all entries up to one come to. Walks what is still here; nothing is locked, because what was written
+        does not change. Raises PreconditionFailed where the chain is broken."""
         async with self._database.connection() as connection:
             tree = await connection.fetchrow(statements()["tree_of"], str(organisation_id))
             if tree is None or until > tree["sequence"]:
                 raise PreconditionFailed(f"The ledger has no entry {until}.")
             balance = await _begun(connection, tree["tree_no"])
-            decided_us = 0
             while balance.sequence < until:
                 rows = await connection.fetch(
                     statements()["export_entries"], tree["tree_no"], balance.sequence, until, READ_ENTRIES
@@ -83,12 +75,10 @@ class PostgresArchive:
                     good = row["sequence"] == balance.sequence + 1
                     if not good or chained(balance.head, row["body"]) != row["hash"]:
                         raise PreconditionFailed(f"The chain is broken at entry {balance.sequence + 1}.")
-                    fields = decoded(row["body"])
-                    balance.take(fields, row["hash"])
-                    decided_us = fields["t"]
+                    balance.take(decoded(row["body"]), row["hash"])
                 if not rows:
                     raise PreconditionFailed(f"The chain is broken at entry {balance.sequence + 1}.")
-            return balance, from_us(decided_us)
+            return balance
 
     async def remove(self, organisation_id: OrganisationId) -> int:
         """Removes what a checkpoint stands for, some at a time; how many entries. May be broken off and done again."""
@@ -130,9 +120,27 @@ async def write_checkpoint(connection: Connection, organisation_id: str, balance
                 f"{len(balance.open) - settled} holds made until entry {balance.sequence} are still open."
             )
         first = await change.checkpoint(parts)
-        await connection.execute(statements()["insert_archive"], tree_no, balance.sequence, first, len(parts))
-        await connection.execute(statements()["forget_attempts"], tree_no, balance.sequence, *begun)
+        await connection.execute(
+            statements()["insert_archive"], tree_no, balance.sequence, first, len(parts), balance.decided_us
+        )
+        await connection.execute(statements()["forget_attempts"], tree_no, *begun)
     return first
+
+
+async def _export_begins(
+    connection: Connection, organisation_id: str, after: int, before: datetime | None
+) -> tuple[int, int, bytes, int]:
+    """(tree, the entry before the first, its hash, the entry after the last), all of one moment."""
+    tree = await connection.fetchrow(statements()["tree_of"], organisation_id)
+    if tree is None:
+        return 0, 0, b"", 0
+    begun = await _begun(connection, tree["tree_no"])
+    _, high = await bounds_of(connection, organisation_id, until=before)
+    at, head = begun.sequence, begun.head
+    if after > at:
+        previous = await connection.fetchrow(statements()["chain_entry"], tree["tree_no"], after)
+        at, head = (after, previous["hash"]) if previous else (tree["sequence"], tree["head"])
+    return tree["tree_no"], at, head, high
 
 
 async def _begun(connection: Connection, tree_no: int) -> Balance:

@@ -18,16 +18,16 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.config import ConfigChange, ConfigKind, TreeConfig, TreeDelta
 from services.budget.domain.counters import Counter
 from services.budget.domain.drafts import Draft
-from services.budget.domain.entries import Kind, decoded, text
+from services.budget.domain.entries import text
 from services.budget.domain.moments import from_us, to_us
 from services.budget.domain.operations import AttemptId
 from services.budget.domain.recovery import (
     adopt,
-    apply_limits,
     holds_in,
     install_counters,
     know_counters,
     missing_counters,
+    take_in,
 )
 from services.budget.domain.tree import Tree
 from services.budget.domain.windows import rolling_since
@@ -171,10 +171,8 @@ class PostgresJournal:
         if tree.must_be_read_again(delta):
             return False
         tree.change(delta)
-        for fields in (decoded(entry["body"]) for entry in entries):
-            apply_limits(tree, fields)
-            if fields["k"] == Kind.CHECKPOINT:
-                tree.forget_settled(fields["cp"][0])
+        if not take_in(tree, (entry["body"] for entry in entries), row["sequence"]):
+            return False
         tree.sequence, tree.head, tree.next_counter = row["sequence"], row["head"], row["next_counter"]
         claimed.config_revision = revision
         return True
@@ -258,7 +256,8 @@ class PostgresJournal:
                 [attempt for _, attempt in attempts],
             )
             _still_owned(claimed, rows)
-            holds = holds_in(row["body"] for row in rows)
+            archived = rows[0]["archived"] if rows else 0
+            holds = holds_in((row["body"] for row in rows), archived)
             missing = missing_counters(tree, holds.values())
             if missing:
                 found = await connection.fetch(statements()["counters_by_no"], claimed.tree_no, list(missing))

@@ -10,8 +10,9 @@ from services.budget.adapters.postgres.statements import statements
 from services.budget.domain.charges import Charged
 from services.budget.domain.checkpoints import Balance, CheckpointUnreadable, begun_by
 from services.budget.domain.entries import decoded
-from services.budget.domain.moments import to_us
+from services.budget.domain.moments import from_us, to_us
 from services.budget.domain.verifying import ChainWalk, Finding, KeptCounter, Totals
+from services.budget.errors import EntriesArchived
 from services.budget.ports import Connection
 from services.budget.use_cases.ledger import LedgerFilter, LedgerPage
 from services.chassis.postgres import Database
@@ -101,6 +102,7 @@ class PostgresLedgerPages:
         charged: list[Charged] = []
         for organisation, head, _ in await self.heads(organisation_id):
             async with self._database.transaction(isolation="repeatable_read") as connection:
+                await check_whole(connection, organisation, since)
                 low, high = await bounds_of(connection, organisation, since=since, until=until)
                 charged += await read_charges(connection, organisation, low, high, head)
         return charged
@@ -127,6 +129,19 @@ async def bounds_of(
     if until is not None:
         high = min(high, await _first_at(connection, tree, until))
     return low, high
+
+
+async def check_whole(connection: Connection, organisation_id: str, since: datetime) -> None:
+    """Raises EntriesArchived if anything from a moment on may have left the ledger."""
+    tree = await connection.fetchrow(statements()["tree_of"], organisation_id)
+    archive = await connection.fetchrow(statements()["newest_archive"], tree["tree_no"]) if tree else None
+    if archive is not None and to_us(since) <= archive["until_us"]:
+        raise archived(organisation_id, archive)
+
+
+def archived(organisation_id: str, archive: Any) -> EntriesArchived:
+    """The error that says what a row of newest_archive stands for."""
+    return EntriesArchived(organisation_id, archive["until_sequence"] + 1, from_us(archive["until_us"] + 1))
 
 
 async def _first_at(connection: Connection, tree: Any, moment: datetime) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.budget.domain.entries import Entry, Kind, decoded
+from services.budget.domain.moments import from_us
+from services.budget.errors import EntriesArchived
 from services.budget.ports import Connection
 from services.chassis.postgres import Database
 from turnpike.budget.v1 import ledger_pb2 as pb
@@ -57,10 +59,16 @@ class PostgresLedgerReader:
     async def page_after(
         self, organisation_id: str, sequence: int, count: int, *, usage_only: bool
     ) -> tuple[TailLedgerResponse, int, int]:
-        """A page of at most `count` entries after a sequence, in order; how many these are, and the last's sequence."""
+        """A page of at most `count` entries after a sequence, in order; how many these are, and the last's sequence.
+
+        Raises EntriesArchived if the first of them has left.
+        """
         page = TailLedgerResponse()
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._sql["ledger_after"], organisation_id, sequence, count)
+            if rows and rows[0]["sequence"] != sequence + 1:
+                first = decoded(rows[0]["body"])
+                raise EntriesArchived(organisation_id, first["n"], from_us(first["t"]))
             if usage_only:
                 for row in rows:
                     _fill_usage(page.entries.add(), organisation_id, decoded(row["body"]))
