@@ -200,7 +200,7 @@ class Extent:
 class WorstCases:
     """`worst_case_nanos` of requests at one price that differ in size alone: their rates are looked up once."""
 
-    __slots__ = ("_model", "_tiers")
+    __slots__ = ("_flat", "_model", "_tiers")
 
     def __init__(self, price: ModelPrice, like: Extent) -> None:
         """`like` says what such requests may consist of; its input bound and output cap do not matter."""
@@ -216,9 +216,19 @@ class WorstCases:
             )
             for tier in price.tiers
         )
+        self._flat: tuple[int, int, int] | None = None
+        """Rates of input and output, and what a request costs in any case, where there is one tier and all is known."""
+        if len(self._tiers) == 1:
+            above, input_rate, output_rate, millionths = self._tiers[0]
+            if not above and input_rate is not None and output_rate is not None and millionths is not None:
+                self._flat = (input_rate, output_rate, millionths)
 
     def nanos(self, input_tokens_bound: int, output_tokens: int) -> int:
         """The worst case for so many tokens, those of all choices together. Raises RateUnknown or MoneyOutOfRange."""
+        if self._flat is not None:
+            per_input, per_output, per_request = self._flat
+            flat = per_request + input_tokens_bound * per_input + output_tokens * per_output
+            return _in_range(divide_up(flat, TOKENS_PER_RATE))
         worst = 0
         for above, input_rate, output_rate, millionths in self._tiers:
             if above and input_tokens_bound <= above:

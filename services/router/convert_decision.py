@@ -156,7 +156,7 @@ def _estimates(decision: Decision, index: int, basis: Basis) -> pb.Estimates:
     message = pb.Estimates(
         time_to_first_token=to_pb_duration(float(decision.ttft_s[index])),
         duration=to_pb_duration(float(decision.duration_s[index])),
-        output_tokens=int(expectation.output_tokens[index]),
+        output_tokens=expectation.tokens_of(index),
         failure_rate=float(decision.question.weather.failure_rate[index]),
         quality_sources=basis.sources,
         prior_outcomes=basis.prior_outcomes,

@@ -5,6 +5,7 @@ on to the classifier.
 """
 
 import hashlib
+from functools import cache
 from typing import Final
 
 from services.kernel.tokens import byte_bound
@@ -72,26 +73,29 @@ class Sample:
 def features_from_pb(given: content.GenerationInput, *, streamed: bool) -> tuple[Features, Sample]:
     """The features of a conversation, and the sample of its text."""
     walk = _Walk()
-    for message in given.messages:
+    messages, tools = given.messages, given.tools
+    for message in messages:
         walk.message(message)
-    tools_bytes = 0
-    for tool in given.tools:
+    turns, offered, tools_bytes = len(messages), len(tools), 0
+    for tool in tools:
         tools_bytes += len(tool.name) + len(tool.description) + len(struct_json(tool.parameters_schema))
         if tool.HasField("cache"):
             walk.cached(tool.cache)
     needs = walk.needs
     if streamed:
         needs |= _STREAMING
-    if given.tools:
+    if offered:
         needs |= _TOOLS
         if given.HasField("tool_choice") and _chooses(given.tool_choice):
             needs |= int(Capability.TOOL_CHOICE)
-    shape = given.output_format.WhichOneof("format")
-    if shape == "json_schema":
-        needs |= int(Capability.JSON_SCHEMA)
-        tools_bytes += len(struct_json(given.output_format.json_schema.schema))
-    elif shape == "json_object":
-        needs |= int(Capability.JSON_OBJECT)
+    shape = None
+    if given.HasField("output_format"):
+        shape = given.output_format.WhichOneof("format")
+        if shape == "json_schema":
+            needs |= int(Capability.JSON_SCHEMA)
+            tools_bytes += len(struct_json(given.output_format.json_schema.schema))
+        elif shape == "json_object":
+            needs |= int(Capability.JSON_OBJECT)
     choices = given.n if given.HasField("n") else 1
     if choices > 1:
         needs |= int(Capability.MULTIPLE_CHOICES)
@@ -99,22 +103,22 @@ def features_from_pb(given: content.GenerationInput, *, streamed: bool) -> tuple
         needs |= int(Capability.LOGPROBS)
     text_bytes = walk.text_bytes + tools_bytes
     media = walk.images + walk.audios + walk.files
-    bound = byte_bound(text_bytes, messages=len(given.messages), tools=len(given.tools))
+    bound = byte_bound(text_bytes, messages=turns, tools=offered)
     newest = walk.newest
     sample = Sample(walk.system[:SAMPLE_HEAD_CHARS], _bounded(newest))
     features = Features(
         input_tokens_bound=bound + media * MEDIA_TOKENS_BOUND,
-        input_tokens_estimate=int(text_bytes / BYTES_PER_TOKEN) + 8 * len(given.messages) + 800 * media,
+        input_tokens_estimate=int(text_bytes / BYTES_PER_TOKEN) + 8 * turns + 800 * media,
         text_bytes=text_bytes,
         images=walk.images,
         audios=walk.audios,
         files=walk.files,
-        tools=len(given.tools),
-        turns=len(given.messages),
+        tools=offered,
+        turns=turns,
         json_schema=shape == "json_schema",
         code=_has_code(sample.newest),
         system_prompt_hash=hashlib.sha256(walk.system.encode()).hexdigest()[:16] if walk.system else "",
-        needs=Capability(needs),
+        needs=_capabilities(needs),
         kind=ModelKind.CHAT,
         parameters=_parameters(given),
         drops_unsupported=given.unsupported == content.UNSUPPORTED_POLICY_DROP,
@@ -190,10 +194,16 @@ class _Walk:
             self.cache_markers_long = True
 
 
+@cache
+def _capabilities(needs: int) -> Capability:
+    """The flag of these bits; an enum looks it up in Python. Kinds of requests are as few as what they can need."""
+    return Capability(needs)
+
+
 def _has_code(text: str) -> bool:
     if "```" in text:
         return True
-    return sum(mark in text for mark in _CODE_MARKS) >= CODE_MARKS_MIN
+    return sum(map(text.__contains__, _CODE_MARKS)) >= CODE_MARKS_MIN
 
 
 def _bounded(text: str) -> str:

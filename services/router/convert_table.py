@@ -75,7 +75,7 @@ def fill_pb_table(message: pb.Decision, decision: Decision) -> None:
     table = message.candidate_table
     if order:
         table.MergeFromString(b"".join(parts))
-    table.output_tokens.extend(expectation.output_tokens[order].astype(np.int64).tolist())
+    table.output_tokens.extend([expectation.tokens_of(index) for index in order])
     table.worst_case_nanos.extend([planned.worst_case_nanos for planned in decision.plan])
     dropped: list[int] = decision.codes[order].tolist()
     if any(dropped):

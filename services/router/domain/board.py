@@ -11,11 +11,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.kernel.pricing import ModelPrice, WorstCases
+from services.kernel.pricing import TOKENS_PER_RATE, ModelPrice, WorstCases
 from services.router.domain.catalogue import Catalogue, EndpointFacts, ModelFacts, ModelKind
 from services.router.domain.conditions import BreakerState, Conditions
 from services.router.domain.prices import PriceView
-from services.router.domain.utility import Floats, latency_decades
+from services.router.domain.utility import Floats, delay_decades
 
 Integers = npt.NDArray[np.int64]
 
@@ -29,6 +29,9 @@ FAILURE_SHARE_MIN: Final = 0.05
 """An endpoint that always fails counts as twenty times its delay, not as for ever."""
 
 TOKENS_PER_S_MIN: Final = 0.1
+
+DELAYS_KEPT: Final = 256
+"""Lengths of answers whose delays stay laid out for a second's weather: few requests say a length of their own."""
 
 PRIORS_KEPT: Final = 256
 """Lists of tasks whose priors stay laid out: the classifier's own, and one for each task that callers declare."""
@@ -141,6 +144,11 @@ class Board:
             ]
         )
         self.request_nanos: Floats = np.array([float(tier.request_nanos) if tier else 0.0 for tier in tiers])
+        self.bills_requests = bool(self.request_nanos.any())
+        """True if some candidate costs something whatever is asked and answered."""
+        self.input_nanos: Floats = self.input_rate / TOKENS_PER_RATE
+        self.output_nanos: Floats = self.output_rate / TOKENS_PER_RATE
+        """Per token."""
         self.tiered: tuple[int, ...] = tuple(
             candidate.index
             for candidate in self.candidates
@@ -183,6 +191,15 @@ class Board:
         return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Delays:
+    """How long answers of one length take at each candidate, failures counted as delay."""
+
+    duration_s: Floats
+    decades: Floats
+    """As utilities count it."""
+
+
 class Weather:
     """Conditions laid out in a board's order: one row per candidate. Immutable."""
 
@@ -202,12 +219,29 @@ class Weather:
         # An attempt that fails costs its time and the next one's: failures count as delay.
         delay = 1.0 + self.failure_rate / np.maximum(1.0 - self.failure_rate, FAILURE_SHARE_MIN)
         self.expected_ttft_s: Floats = self.ttft_s * delay
-        self.ttft_decades: Floats = latency_decades(self.expected_ttft_s)
         self.s_per_token: Floats = 1.0 / np.maximum(self.tokens_per_s, TOKENS_PER_S_MIN)
         self.samples: Floats = np.array([row.speed.samples for row in rows])
         self.all_well: bool = bool(
             not (self.health >= 3).any() and not (self.breaker == int(BreakerState.OPEN)).any()
         )
+        self._delays: dict[float, Delays] = {}
+
+    def delays(self, output_tokens: float | Floats) -> "Delays":
+        """How long answers of so many tokens take; arrays that are not to be changed."""
+        if not isinstance(output_tokens, float):
+            return self._delays_of(output_tokens)
+        found = self._delays.get(output_tokens)
+        if found is None:
+            found = self._delays_of(output_tokens)
+            if len(self._delays) < DELAYS_KEPT:
+                self._delays[output_tokens] = found
+        return found
+
+    def _delays_of(self, output_tokens: float | Floats) -> "Delays":
+        duration_s = self.expected_ttft_s + output_tokens * self.s_per_token
+        found = Delays(duration_s, delay_decades(self.expected_ttft_s, duration_s))
+        found.duration_s.flags.writeable = found.decades.flags.writeable = False
+        return found
 
     @property
     def version(self) -> int:

@@ -32,11 +32,17 @@ class Expectation:
     quality: Floats
     half_width: Floats
     """Half of the quality's 90 % interval."""
-    output_tokens: Floats
+    output_tokens: float | Floats
+    """One number where it is the same for all."""
     shipped: Floats | None = None
     """Quality before the organisation's own outcomes. None: there were none, it is the same."""
     complete: bool = False
     """True: no quality is unknown. False: one may be."""
+
+    def tokens_of(self, index: int) -> int:
+        """The expected length of a candidate's answer."""
+        tokens = self.output_tokens
+        return int(tokens if isinstance(tokens, float) else tokens[index])
 
     @property
     def quality_low(self) -> Floats:
@@ -89,7 +95,7 @@ class Tables:
         shares = np.fromiter(belief.values(), np.float64, len(belief))
         quality = shares @ self.quality
         half_width = self.half_width if self.half_width.ndim == 1 else shares @ self.half_width
-        tokens = board.filled(float(features.output_tokens_hint or OUTPUT_TOKENS_TYPICAL))
+        tokens = float(features.output_tokens_hint or OUTPUT_TOKENS_TYPICAL)
         moves = self.outcomes
         if moves is None:
             return Expectation(quality, half_width, tokens, complete=self.complete)

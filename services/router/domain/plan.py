@@ -31,7 +31,7 @@ from services.router.domain.prices import cap_that_fits
 from services.router.domain.utility import Floats, Weights, utilities, weights_for
 from services.router.domain.values import value
 
-ENGINE = "3"
+ENGINE = "4"
 """Version of this module's logic: a replay under another engine is another decision, and says so."""
 
 _STREAMING = int(Capability.STREAMING)
@@ -126,16 +126,15 @@ def decide(question: Question) -> Decision:
     codes = exclusions(question, sizes)
 
     expectation = question.estimator.expect(board, question.belief, features)
-    tokens_out = np.minimum(expectation.output_tokens, sizes.output_cap)
+    tokens_out = _expected_tokens(expectation.output_tokens, sizes.output_cap)
     cost = _expected_cost(board, features, tokens_out)
     ttft_s = weather.expected_ttft_s
-    duration_s = ttft_s + tokens_out * weather.s_per_token
+    delays = weather.delays(tokens_out)
+    duration_s = delays.duration_s
     ceiling_exclusions(rules, question.quality_min, expectation.quality, ttft_s, duration_s, codes)
 
     weights = _under_pressure(weights_for(rules.strategy, rules.priority, rules.weights), question.pressure)
-    utility = utilities(
-        weights, expectation.quality, cost, weather.ttft_decades, duration_s, complete=expectation.complete
-    )
+    utility = utilities(weights, expectation.quality, cost, delays.decades, complete=expectation.complete)
     order, probed, propensity = ordered(question, codes, utility, cost, expectation.half_width)
     plan, lowered, fitting = _plan(question, order, sizes, codes)
     cascade = None
@@ -222,11 +221,21 @@ def _sizes(question: Question) -> Sizes:
     return Sizes(bound, caps, longest, longest_max)
 
 
-def _expected_cost(board: Board, features: Features, tokens_out: Floats) -> Floats:
+def _expected_tokens(predicted: float | Floats, cap: int | Integers) -> float | Floats:
+    """The predicted length within the cap: one number where both are the same for all."""
+    if isinstance(predicted, float) and isinstance(cap, int):
+        return predicted if predicted < cap else float(cap)
+    return np.minimum(predicted, cap)
+
+
+def _expected_cost(board: Board, features: Features, tokens_out: float | Floats) -> Floats:
     tokens_in = float(features.input_tokens_estimate)
-    cost = (tokens_in * board.input_rate + features.choices * tokens_out * board.output_rate) / 1e6
-    cost = cost + board.request_nanos
+    cost: Floats = board.output_nanos * (features.choices * tokens_out)
+    cost += board.input_nanos * tokens_in
+    if board.bills_requests:
+        cost += board.request_nanos
     if tokens_in > board.tier_edge_min:
+        each = np.broadcast_to(tokens_out, len(board)).tolist()
         for index in board.tiered:
             price = board.candidates[index].price
             assert price is not None
@@ -234,7 +243,7 @@ def _expected_cost(board: Board, features: Features, tokens_out: Floats) -> Floa
             if tier.input_nanos_per_million is not None and tier.output_nanos_per_million is not None:
                 cost[index] = (
                     tokens_in * tier.input_nanos_per_million
-                    + features.choices * float(tokens_out[index]) * tier.output_nanos_per_million
+                    + features.choices * each[index] * tier.output_nanos_per_million
                 ) / 1e6 + tier.request_nanos
     return cost
 
@@ -313,12 +322,17 @@ def _plan(
     plan: list[Planned] = []
     too_dear: list[int] = []
     enough = min(ATTEMPTS_MAX, question.rules.attempts_max + PLAN_SPARE)
+    bound, cap = sizes.input_bound, sizes.output_cap
     for index in order:
-        if len(plan) == enough:
-            break
-        admitted = admission.admit(index, sizes.bound_of(index), sizes.cap_of(index))
+        admitted = admission.admit(
+            index,
+            bound if isinstance(bound, int) else int(bound[index]),
+            cap if isinstance(cap, int) else int(cap[index]),
+        )
         if isinstance(admitted, Planned):
             plan.append(admitted)
+            if len(plan) == enough:
+                break
             continue
         codes[index] = int(admitted)
         if admitted in (Rule.HEADROOM, Rule.CEILING_COST):

@@ -73,35 +73,32 @@ def utilities(
     weights: Weights,
     quality: Floats,
     cost_nanos: Floats,
-    ttft_decades: Floats,
-    duration_s: Floats,
+    delay_decades: Floats,
     *,
     complete: bool = False,
 ) -> Floats:
     """The utility of each candidate; arrays of one length. Unknown (NaN) quality has its stand-in, unknown cost none.
 
-    `complete`: no quality is unknown. `ttft_decades` is latency_decades of the time to the first token, which is the
-    same for many requests. Nobody without a known price is a candidate, so a NaN that cost leaves is nobody's rank.
+    `complete`: no quality is unknown. `delay_decades` are those of the function of this name, which are the same for
+    many requests. Nobody without a known price is a candidate, so a NaN that cost leaves is nobody's rank.
     """
     # Written out rather than as the sum of its parts: this is a tenth of what a decision costs.
-    per_decade = weights.latency / LATENCY_DECADES
     per_cost_decade = weights.cost / COST_DECADES
     known = quality if complete else np.where(np.isnan(quality), QUALITY_UNKNOWN, quality)
     utility: Floats = known * weights.quality
     decades = np.log10(np.maximum(cost_nanos, COST_NANOS_CHEAP))
     decades *= per_cost_decade
     utility -= decades
-    utility -= ttft_decades * (per_decade * TTFT_SHARE)
-    decades = latency_decades(duration_s)
-    decades *= per_decade * (1.0 - TTFT_SHARE)
-    utility -= decades
-    utility += per_cost_decade * _LOG_CHEAP + per_decade * _LOG_QUICK
+    utility -= delay_decades * (weights.latency / LATENCY_DECADES)
+    utility += per_cost_decade * _LOG_CHEAP
     return utility
 
 
-def latency_decades(seconds: Floats) -> Floats:
-    """The logarithm of a time, which is nobody's advantage below what people feel as at once."""
-    decades: Floats = np.log10(np.maximum(seconds, LATENCY_S_QUICK))
+def delay_decades(ttft_s: Floats, duration_s: Floats) -> Floats:
+    """How slow answers are, as utilities count it: decades above what people feel as at once, first token and end."""
+    first = np.log10(np.maximum(ttft_s, LATENCY_S_QUICK))
+    last = np.log10(np.maximum(duration_s, LATENCY_S_QUICK))
+    decades: Floats = first * TTFT_SHARE + last * (1.0 - TTFT_SHARE) - _LOG_QUICK
     return decades
 
 

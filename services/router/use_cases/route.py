@@ -36,7 +36,7 @@ PRESSURES_KEPT = 100_000
 """Keys whose budgets run short that are remembered; forgotten ones are told of again by their next hold."""
 
 AUTO = ("", "auto")
-NO_DATA_CLASS = ""
+_NO_CLASSES: tuple[str, ...] = ()
 _NO_BOUNDS: tuple[int, ...] = ()
 EXCLUDED_TOLD_MAX = 20
 """Excluded candidates that an error names; the decision has them all."""
@@ -197,6 +197,8 @@ class Router:
         inherited = (project.data_class if project else "") or (
             organisation.data_class if organisation else ""
         )
+        if not inherited and not wishes.data_class:
+            return _NO_CLASSES
         # The caller's class is added to the project's, so it can only make the demands stricter.
         return tuple(dict.fromkeys(name for name in (inherited, wishes.data_class) if name))
 
@@ -289,8 +291,9 @@ def _named(policy: Policy) -> str:
 
 def _floor(rules: Rules, policy: Policy, task: str) -> float | None:
     of_task = policy.tasks.get(task) if task else None
-    floors = [floor for floor in (rules.quality_min, of_task) if floor is not None]
-    return max(floors, default=None)
+    if of_task is None:
+        return rules.quality_min
+    return of_task if rules.quality_min is None else max(rules.quality_min, of_task)
 
 
 BYTES_BOUND_IS_ENOUGH = 8_192

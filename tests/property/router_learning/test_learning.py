@@ -14,6 +14,7 @@ from services.router.domain.learning.names import resemblance
 from services.router.domain.learning.prior import from_bytes
 from services.router.domain.learning.text import BUCKETS, text_features
 from services.router.domain.task_belief import TASKS
+from services.router.domain.task_belief import terms as belief_terms
 
 ESTIMATOR = Estimator(from_bytes((DATA / "prior.npz").read_bytes()))
 SHARES = st.floats(0, 1)
@@ -26,6 +27,12 @@ def test_any_text_has_finite_features(text: str) -> None:
     assert np.isfinite(features.scalars).all()
     assert (features.buckets < BUCKETS).all()
     assert (np.diff(features.buckets) > 0).all()
+
+
+@given(st.one_of(st.text(max_size=300), st.text(st.characters(max_codepoint=127), max_size=300)))
+def test_the_quick_way_to_tokens_finds_what_the_pattern_does(text: str) -> None:
+    read = text.lower()
+    assert belief_terms._tokens(read) == belief_terms._TOKEN.findall(read)
 
 
 @settings(deadline=None)

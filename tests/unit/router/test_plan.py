@@ -1,6 +1,7 @@
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from services.router.domain import explain
@@ -254,6 +255,16 @@ def test_losers_are_probed_a_little_and_with_their_propensity() -> None:
     assert 140 < len(probes) < 260
     assert {names(decision)[0] for decision in probes} == {"v/b"}
     assert all(decision.propensity == pytest.approx(0.1) for decision in probes)
+
+
+def test_delays_of_one_length_are_laid_out_once_for_a_weather() -> None:
+    weather = question(TWO).weather
+    assert weather.delays(300.0) is weather.delays(300.0)
+    apart = weather.delays(np.array([300.0, 300.0]))
+    assert np.array_equal(apart.duration_s, weather.delays(300.0).duration_s)
+    assert np.array_equal(apart.decades, weather.delays(300.0).decades)
+    with pytest.raises(ValueError, match="read-only"):
+        weather.delays(300.0).duration_s[0] = 0.0
 
 
 def test_the_same_question_gives_the_same_decision() -> None:

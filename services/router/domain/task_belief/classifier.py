@@ -45,11 +45,10 @@ class TaskClassifier:
     def probabilities(self, features: Features) -> list[float]:
         """Probabilities over TASKS as the words alone suggest."""
         buckets, counts = features
-        known = [(place, count) for place, count in enumerate(counts, BUCKETS) if count]
-        rows = np.array(buckets + [place for place, _ in known], np.intp)
+        rows = np.array([*buckets, *counts], np.intp)
         amounts = np.empty(len(rows), np.float32)
         amounts.fill(1.0 / max(len(buckets), 1) ** 0.5)
-        amounts[len(buckets) :] = [count for _, count in known]
+        amounts[len(buckets) :] = list(counts.values())
         scores = (amounts @ self.weights.take(rows, axis=0) + self.offset).tolist()
         # Fourteen numbers: plain arithmetic is quicker than arrays.
         largest = max(scores)
@@ -90,8 +89,8 @@ class TaskClassifier:
 
 def doubted(belief: dict[str, float]) -> TaskBelief:
     """Moves doubt to `unknown`: if no task reaches EVIDENCE_MIN, `unknown` takes half of everything."""
-    best = max(belief, key=belief.__getitem__)
-    if best == UNKNOWN or belief[best] >= EVIDENCE_MIN:
+    best = max(belief.values())
+    if best >= EVIDENCE_MIN or best == belief.get(UNKNOWN):
         return belief
     halved = {task: probability / 2 for task, probability in belief.items()}
     halved[UNKNOWN] = halved.get(UNKNOWN, 0.0) + 0.5
@@ -123,9 +122,9 @@ def train_classifier(
     weight = np.array([example.weight for example in examples], dtype=np.float32)
     matrix = np.zeros((len(examples), FEATURES), dtype=np.float32)
     for row, example in enumerate(examples):
-        buckets, dense = terms(example.text)
+        buckets, counts = terms(example.text)
         matrix[row, buckets] = 1.0 / max(len(buckets), 1) ** 0.5
-        matrix[row, BUCKETS:] = dense
+        matrix[row, list(counts)] = list(counts.values())
     used = np.flatnonzero(matrix.any(axis=0))
     inputs = matrix[:, used]
     fold = random.permutation(np.arange(len(examples)) % FOLDS)

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,6 +24,9 @@ _TOKEN = re.compile(
     r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # one sign of the others
     r"|[^\w\s]"
 )
+_SIGNS = '!"#$%&()*+,-./:;<=>?@[\\]^`{|}~'
+"""Printable ASCII that belongs to no word."""
+
 _CUES = cue_table()
 _TASK_INDEX = {task: index for index, task in enumerate(TASKS)}
 _LONG_SCRIPT_CUES = tuple(pair for pairs in _CUES.values() for pair in pairs if pair[0][0] >= "\u0600")
@@ -50,17 +53,17 @@ SHAPES = (
 )
 FEATURES = BUCKETS + CUE_FEATURES + len(SHAPES)
 
-Features = tuple[list[int], list[float]]
-"""Buckets of what occurs, each once, and the counts of cues and shapes, FEATURES - BUCKETS of them.
+Features = tuple[list[int], dict[int, float]]
+"""Buckets of what occurs, each once, and the cues and shapes above 0, by their places from BUCKETS on.
 
-Lists, as a request has a hundred of the one and a dozen of the other above 0: arrays of them cost more than they save.
+Lists and dicts, as a request has a hundred of the one and a dozen of the other: arrays cost more than they save.
 """
 
 
 class _Word:
     """What a word is to the classifier, found once."""
 
-    __slots__ = ("cues", "first_bucket", "left", "own_buckets")
+    __slots__ = ("cues", "first_bucket", "left", "own_bucket", "stem_bucket")
 
     def __init__(self, word: str) -> None:
         hashed = zlib.crc32(word.encode("utf-8", "surrogatepass"))
@@ -68,12 +71,10 @@ class _Word:
         """What it adds to the bucket of a pair that it begins."""
         self.first_bucket = zlib.crc32(f"^{word}".encode("utf-8", "surrogatepass")) % BUCKETS
         stem = f"{word[:STEM_CHARS]}~" if len(word) > STEM_CHARS else word
-        self.own_buckets = (
-            hashed % BUCKETS,
-            zlib.crc32(stem.encode("utf-8", "surrogatepass")) % BUCKETS,
-        )
+        self.own_bucket = hashed % BUCKETS
+        self.stem_bucket = zlib.crc32(stem.encode("utf-8", "surrogatepass")) % BUCKETS
         self.cues = tuple(
-            _TASK_INDEX[task] * PLACES
+            BUCKETS + _TASK_INDEX[task] * PLACES
             for cue, task in _CUES.get(word[:STEM_CHARS], ())
             if word.startswith(cue)
         )
@@ -92,8 +93,20 @@ class _Words(dict[str, _Word]):
 _word = _Words().__getitem__
 
 
+def _tokens(read: str) -> list[str]:
+    """What _TOKEN finds. For plain ASCII by a few replacements, as most text has few kinds of signs."""
+    if read.isascii():
+        plain = read.replace("\n", " ").replace("\t", " ").replace("\r", " ")
+        if plain.isprintable():
+            for sign in _SIGNS:
+                if sign in plain:
+                    plain = plain.replace(sign, f" {sign} ")
+            return plain.split()
+    return _TOKEN.findall(read)
+
+
 def _pairs(words: list[_Word]) -> list[int]:
-    return [(left.left + right.own_buckets[0]) % BUCKETS for left, right in pairwise(words)]
+    return [(left.left + right.own_bucket) % BUCKETS for left, right in pairwise(words)]
 
 
 def terms(text: str, instructions: str = "") -> Features:
@@ -101,57 +114,67 @@ def terms(text: str, instructions: str = "") -> Features:
     whole = len(text) <= HEAD_CHARS + TAIL_CHARS
     window = text if whole else f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
     read = f"{instructions[:INSTRUCTION_CHARS]}\n{window}" if instructions else window
-    tokens = _TOKEN.findall(read.lower())
+    tokens = _tokens(read.lower())
     if len(tokens) > TOKENS_MAX:
         tokens = tokens[: TOKENS_MAX * 2 // 3] + tokens[-(TOKENS_MAX // 3) :]
     words = list(map(_word, tokens))
-    found = set(chain.from_iterable([word.own_buckets for word in words]))
+    found = {word.own_bucket for word in words}
+    found.update([word.stem_bucket for word in words])
     found.update([word.first_bucket for word in words[:FIRST_WORDS]])
     found.update(_pairs(words[: 4 * FIRST_WORDS]))
     found.update(_pairs(words[-2 * FIRST_WORDS :]))
-    counts = [0.0] * CUE_FEATURES
+    counts: dict[int, float] = {}
     last = len(words) - 2 * FIRST_WORDS
     for at, cues in [(at, word.cues) for at, word in enumerate(words) if word.cues]:
         for index in cues:
-            counts[index + 2] += 1.0
+            _count(counts, index + 2)
             if at < FIRST_WORDS:
-                counts[index] += 1.0
+                _count(counts, index)
             if at >= last:
-                counts[index + 1] += 1.0
+                _count(counts, index + 1)
     if not read.isascii():
         for cue, task in _LONG_SCRIPT_CUES:
             if cue in read:
-                counts[_TASK_INDEX[task] * PLACES + 2] += 1.0
-                counts[_TASK_INDEX[task] * PLACES] += 1.0
-    counts = [count and (count if count < CUE_MAX else CUE_MAX) for count in counts]
-    counts += _shapes(text, window, len(words))
+                index = BUCKETS + _TASK_INDEX[task] * PLACES
+                _count(counts, index + 2)
+                _count(counts, index)
+    _add_shapes(counts, text, window, len(words))
     return list(found), counts
 
 
-def _shapes(text: str, window: str, tokens: int) -> list[float]:
+def _count(counts: dict[int, float], place: int) -> None:
+    counted = counts.get(place, 0.0)
+    if counted < CUE_MAX:
+        counts[place] = counted + 1.0
+
+
+def _add_shapes(counts: dict[int, float], text: str, window: str, tokens: int) -> None:
     # One pass over the bytes instead of one for each sign: signs of ASCII are bytes of their own in UTF-8.
     of = np.bincount(np.frombuffer(window.encode("utf-8", "surrogatepass"), np.uint8), minlength=128).tolist()
     lines = of[_NEWLINE]
     dashes = window.count(" - ") if of[_DASH] else 0
     calls = window.count("()") if of[_OPENING] and of[_CLOSING] else 0
-    return [
-        float(tokens < 12),
-        float(tokens < 4),
+    shapes = (
+        tokens < 12,
+        tokens < 4,
         min(len(text) / 20_000, 3.0),
-        float(lines > 0),
-        float(lines > 4),
-        float(window.rstrip().endswith(("?", "？"))),
-        float(of[_QUOTE] > 0 or "«" in window or "“" in window),
-        float(of[_COLON] > 0 or "：" in window),
+        lines > 0,
+        lines > 4,
+        window.rstrip().endswith(("?", "？")),
+        of[_QUOTE] > 0 or "«" in window or "“" in window,
+        of[_COLON] > 0 or "：" in window,
         min(of[_BRACE] + of[_BRACKET], 3) / 3,
         min(sum(of[_ZERO : _ZERO + 10]) / 8, 2.0),
-        float(not any(map(str.isalpha, window[:40]))),
+        not any(map(str.isalpha, window[:40])),
         min(of[_SEMICOLON] + calls, 4) / 4,
-        float(of[_BACKTICK] > 0),
+        of[_BACKTICK] > 0,
         min(of[_EQUALS], 2) / 2,
         min(of[_PLUS] + of[_CARET] + of[_STAR] + dashes, 3) / 3,
         min(of[_DOLLAR] + of[_PERCENT] + of[_BACKSLASH], 3) / 3,
-    ]
+    )
+    for place, shape in enumerate(shapes, BUCKETS + CUE_FEATURES):
+        if shape:
+            counts[place] = float(shape)
 
 
 _NEWLINE, _QUOTE, _COLON, _SEMICOLON, _BRACE, _BRACKET, _OPENING, _CLOSING = map(ord, '\n":;{[()')
