@@ -44,6 +44,7 @@ from services.router.use_cases.mirroring import Mirrors
 from services.router.use_cases.observe import Observer, SharedConditions
 from services.router.use_cases.promote import Promote
 from services.router.use_cases.repeats import Repeats
+from services.router.use_cases.replays import Replays
 from services.router.use_cases.resimulate import Resimulate
 from services.router.use_cases.route import Router
 from services.router.use_cases.settle import Settlements
@@ -140,6 +141,8 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
             world, tools, repeats, Answers(clock), open_classifier(), deadline_s=settings.deadline_s
         )
 
+        replays = stack.enter_context(Replays(decisions))
+
         async def budget_answers() -> bool:
             return holds_stream.connected and directory.fresh
 
@@ -159,7 +162,9 @@ async def bootstrap(settings: RouterSettings, runtime: Runtime) -> AsyncIterator
         administer = Administer(policies, world, book.refresh)
         promote = Promote(policies, lessons, world, clock, expectations_of, priors.refresh)
         yield [
-            Registration(add_RouterServiceServicer_to_server, RouterServicer(application, learn), keys),
+            Registration(
+                add_RouterServiceServicer_to_server, RouterServicer(application, learn, replays), keys
+            ),
             Registration(
                 add_RouterAdminServiceServicer_to_server,
                 RouterAdminServicer(

@@ -7,6 +7,7 @@ from services.router.convert_table import fill_pb_table
 from services.router.domain import explain
 from services.router.domain.plan import Decision
 from turnpike.router.v1 import decision_pb2 as pb
+from turnpike.router.v1 import router_pb2
 
 Decided = Literal[
     "requested_model",
@@ -26,6 +27,15 @@ Decided = Literal[
 
 DECIDED: Final[tuple[Decided, ...]] = get_args(Decided)
 """Fields of a record that follow from the decision alone; the others are what was asked and what came of it."""
+
+
+def to_pb_replay(recorded: pb.Decision, again: Decision) -> router_pb2.GetDecisionResponse:
+    """A record made again, and what sets both apart."""
+    packed = to_pb_again(recorded, again)
+    found = differences(recorded, packed)
+    return router_pb2.GetDecisionResponse(
+        replayed=shown(packed, again), identical=not found, differences=found
+    )
 
 
 def to_pb_again(recorded: pb.Decision, again: Decision) -> pb.Decision:

@@ -3,7 +3,7 @@
 Content and usage travel as the contract's own messages: they pass through unread (docs/decisions/0020 says why).
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -290,9 +290,10 @@ class DecisionLog(Protocol):
 
     async def replayable(
         self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
-    ) -> tuple[decision_pb2.Decision, Question] | None:
-        """The decision as it is recorded and the question it answered, read back; None if nobody has it.
+    ) -> tuple[decision_pb2.Decision, Callable[[], Question]] | None:
+        """The decision as it is recorded, and what reads the question it answered back; None if nobody has it.
 
-        Raises PreconditionFailed if what it was made from is kept no longer, or another version's.
+        Reading takes milliseconds and may be done by another thread, by one at a time. It raises PreconditionFailed if
+        what the decision was made from is kept no longer, or another version's.
         """
         ...

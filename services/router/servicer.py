@@ -7,11 +7,12 @@ from services.router.convert_decision import to_pb_decision
 from services.router.convert_embed import EmbedForm, from_pb_embed
 from services.router.convert_models import to_pb_models
 from services.router.convert_outcome import StreamForm, UnaryForm
-from services.router.convert_replay import differences, shown, to_pb_again
+from services.router.convert_replay import to_pb_replay
 from services.router.convert_requests import from_pb_feedback, from_pb_generate
 from services.router.use_cases.application import Application
 from services.router.use_cases.feedback import Learn
 from services.router.use_cases.forms import nowhere
+from services.router.use_cases.replays import Replays
 from turnpike.router.v1 import router_pb2 as pb
 from turnpike.router.v1 import router_pb2_grpc
 
@@ -19,9 +20,10 @@ from turnpike.router.v1 import router_pb2_grpc
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     """What applications call."""
 
-    def __init__(self, application: Application, learn: Learn) -> None:
+    def __init__(self, application: Application, learn: Learn, replays: Replays) -> None:
         self._application = application
         self._learn = learn
+        self._replays = replays
 
     async def Generate(self, request: pb.GenerateRequest, context: object) -> pb.GenerateResponse:
         """Answers a conversation with one model's answer."""
@@ -58,14 +60,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         )
         if not request.replay:
             return pb.GetDecisionResponse(decision=decision)
-        recorded, again = await self._application.replayed(
-            decision_id=request.decision_id, request_id=request.request_id
+        replay = await self._replays.again(
+            to_pb_replay, decision_id=request.decision_id, request_id=request.request_id
         )
-        packed = to_pb_again(recorded, again)
-        found = differences(recorded, packed)
-        return pb.GetDecisionResponse(
-            decision=decision, replayed=shown(packed, again), identical=not found, differences=found
-        )
+        replay.decision.CopyFrom(decision)
+        return replay
 
     async def SubmitFeedback(
         self, request: pb.SubmitFeedbackRequest, context: object

@@ -7,8 +7,9 @@ here is ever in a request's way.
 import asyncio
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -23,7 +24,7 @@ from services.router.convert_decision import to_pb_decision, to_pb_record
 from services.router.convert_inputs import from_pb_question
 from services.router.domain.codec import CodecError
 from services.router.domain.plan import Question
-from services.router.domain.snapshots import Archive
+from services.router.domain.snapshots import Archive, Boards
 from services.router.records import DecisionRecord
 from turnpike.analytics.v1 import analytics_pb2 as pb
 from turnpike.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
@@ -90,6 +91,7 @@ class Decisions:
         self._analytics = analytics
         self._stub = AnalyticsServiceStub(analytics.channel) if analytics is not None else None
         self._archive = Archive()
+        self._boards = Boards()
         self._kept_max = kept
         self._kept: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._by_request: dict[tuple[str, str], str] = {}
@@ -120,7 +122,7 @@ class Decisions:
 
     async def replayable(
         self, organisation_id: str, *, decision_id: str = "", request_id: str = ""
-    ) -> tuple[decision_pb2.Decision, Question] | None:
+    ) -> tuple[decision_pb2.Decision, Callable[[], Question]] | None:
         record = self._recent(organisation_id, decision_id, request_id)
         if record is not None:
             taken = self._archive.take(record.decision.question)
@@ -133,8 +135,11 @@ class Decisions:
             packed, contents = answer.packed, {each.snapshot_id: each.content for each in answer.snapshots}
         if not packed.HasField("inputs"):
             raise PreconditionFailed("What this decision was made from was not recorded.")
+        return packed, partial(self._question, packed, contents)
+
+    def _question(self, packed: decision_pb2.Decision, contents: Mapping[bytes, bytes]) -> Question:
         try:
-            return packed, from_pb_question(packed, contents)
+            return from_pb_question(packed, contents, self._boards)
         except KeyError:
             raise PreconditionFailed("What this decision was made from is kept no longer.") from None
         except CodecError as error:

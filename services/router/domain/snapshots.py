@@ -183,7 +183,31 @@ class Names:
     outcomes: bytes
 
 
-def restored(names: Names, contents: Mapping[bytes, bytes], statistics_version: int) -> Restored:
+BOARDS_KEPT = 8
+"""Boards read back that are remembered, a megabyte each at a few hundred endpoints: reading one takes ten times as long
+as all else of a replay, and whoever looks into what happened looks at decisions of one time."""
+
+
+class Boards:
+    """Boards that were read back, by their content's name. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, Board] = OrderedDict()
+
+    def of(self, snapshot_id: bytes, read: Callable[[], Board]) -> Board:
+        """The board of this name, read if it is not remembered."""
+        board = self._kept.get(snapshot_id)
+        if board is None:
+            board = self._kept[snapshot_id] = read()
+            if len(self._kept) > BOARDS_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(snapshot_id)
+        return board
+
+
+def restored(
+    names: Names, contents: Mapping[bytes, bytes], statistics_version: int, boards: Boards
+) -> Restored:
     """Raises KeyError if a content is missing, CodecError if one is damaged or of another version of this module."""
 
     def read(kind: Any, snapshot_id: bytes) -> Any:
@@ -196,7 +220,7 @@ def restored(names: Names, contents: Mapping[bytes, bytes], statistics_version: 
             raise CodecError("it is not the content that its name says")
         return decoded(kind, content)
 
-    board = _board_of(read(_Board, names.board))
+    board = boards.of(names.board, lambda: _board_of(read(_Board, names.board)))
     terms: _Terms = read(_Terms, names.terms)
     estimates: _Estimates = read(_Estimates, names.estimates)
     moves: Moves | None = read(Moves, names.outcomes) if names.outcomes else None

@@ -11,7 +11,6 @@ from services.router.domain.catalogue import ModelFacts
 from services.router.domain.estimates import TaskProbabilities
 from services.router.domain.features import Features, Wishes
 from services.router.domain.patterns import any_matches
-from services.router.domain.plan import Decision, decide
 from services.router.domain.policy_book import Alias
 from services.router.domain.prices import PriceView
 from services.router.domain.values import value
@@ -275,20 +274,6 @@ class Application:
         if found is None or found.principal.project_id != caller.project_id:
             raise NotFound("decision", decision_id or request_id)
         return found
-
-    async def replayed(self, *, decision_id: str, request_id: str) -> tuple[decision_pb2.Decision, Decision]:
-        """A decision as it was recorded, and made again from what is kept of it, wherever it was made.
-
-        Raises NotFound, and PreconditionFailed once what it was made from is kept no longer.
-        """
-        caller = current_caller()
-        found = await self._log.replayable(
-            caller.organisation_id, decision_id=decision_id, request_id=request_id
-        )
-        if found is None or found[0].principal.project_id != caller.project_id:
-            raise NotFound("decision", decision_id or request_id)
-        recorded, question = found
-        return recorded, decide(question)
 
 
 def _dimensions(metadata: dict[str, str], subject: Subject) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """A recorded decision is made again after the router that made it is gone, by another one, to the last bit."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from services.chassis.channel import Remote
 from services.chassis.settings import Address, Secret
 from services.chassis.status import RemoteError
 from services.kernel.ids import RequestId
+from services.router.domain.plan import Decision, Question, decide
 from tests.support.budget import OTHER_SERVICE
 from tests.support.budget_admin import SERVICE
 from tests.support.raw_vendor import raw_vendor
@@ -95,3 +98,23 @@ async def test_what_is_kept_no_longer_is_said(on: Road, analytics: str) -> None:
             await decision(second, name, replay=True)
         assert raised.value.reason == "PRECONDITION_FAILED"
         assert "kept no longer" in raised.value.message
+
+
+async def test_requests_are_answered_while_a_decision_is_made_again(
+    on: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered_meanwhile = threading.Event(), threading.Event()
+
+    def decide_slowly(question: Question) -> Decision:
+        begun.set()
+        assert answered_meanwhile.wait(CALL_S)
+        return decide(question)
+
+    async with replica(on) as router:
+        name = await answered(router, "hello")
+        monkeypatch.setattr("services.router.use_cases.replays.decide", decide_slowly)
+        replaying = asyncio.create_task(decision(router, name, replay=True))
+        assert await asyncio.to_thread(begun.wait, CALL_S)
+        await answered(router, "hello again")
+        answered_meanwhile.set()
+        assert (await replaying).identical

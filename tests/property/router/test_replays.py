@@ -23,7 +23,7 @@ from services.router.domain.features import Priority
 from services.router.domain.learned import LearnedEstimator
 from services.router.domain.learning.evidence import Evidence, Feedback
 from services.router.domain.plan import Question, decide
-from services.router.domain.snapshots import Archive, named
+from services.router.domain.snapshots import BOARDS_KEPT, Archive, Boards, named
 from services.router.domain.task_belief import TASKS
 from services.router.records import DecisionRecord
 from tests.property.router.test_governance import NAMES, grants, requests, rules, worlds
@@ -170,6 +170,19 @@ def test_what_is_missing_damaged_or_another_versions_is_no_question() -> None:
         then.inputs.board = other.snapshot_id
         with pytest.raises(CodecError):
             from_pb_question(then, {**contents, other.snapshot_id: other.content})
+
+
+def test_a_board_is_read_once_and_decides_the_same() -> None:
+    then, contents = stored()
+    boards = Boards()
+    first, second = (from_pb_question(then, contents, boards) for _ in range(2))
+    assert first.board is second.board
+    apart = from_pb_question(then, contents)
+    assert to_pb_again(then, decide(second)) == to_pb_again(then, decide(apart))
+    names = [named(bytes([number])).snapshot_id for number in range(BOARDS_KEPT)]
+    for name in names:  # as many others push it out
+        boards.of(name, lambda: apart.board)
+    assert from_pb_question(then, contents, boards).board is not first.board
 
 
 def test_the_same_is_written_once() -> None:
