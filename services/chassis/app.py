@@ -52,6 +52,8 @@ class Runtime:
     """Surrounds each operation inside a batch stream."""
     stopping: asyncio.Event
     """Set when the process begins to drain: endless streams end themselves then."""
+    message_bytes_max: int
+    """The largest message that the server takes."""
 
 
 Bootstrap = Callable[[AnySettings, Runtime], AbstractAsyncContextManager[Sequence[Registration]]]
@@ -91,7 +93,7 @@ async def serving(app: App[AnySettings], settings: AnySettings) -> AsyncIterator
             access_log="off" if settings.access_log == "off" else "failures",
             deadline_s=DEFAULT_TIMEOUT_S,
         )
-        runtime = Runtime(tracer, health, operations, stopping)
+        runtime = Runtime(tracer, health, operations, stopping, settings.message_bytes_max)
         registrations = await stack.enter_async_context(app.bootstrap(settings, runtime))
         server = new_server(settings)
 

@@ -10,7 +10,8 @@
 
 What goes wrong is typed. ServiceUnavailable: the operation has certainly not left; it waits PATIENCE_S for a connection
 first, which spans a restart. OutcomeUnknown: the stream broke after the operation had left; ask again with the same id.
-DeadlineExceeded says whether it had left. The stream reconnects by itself, with jittered back-off.
+DeadlineExceeded says whether it had left; RequestTooLarge, that the other side takes no message so large, and that it
+has not. The stream reconnects by itself, with jittered back-off.
 """
 
 import asyncio
@@ -26,14 +27,21 @@ import grpc
 import structlog
 
 from services.chassis import tracing
-from services.chassis.batch import BUSY_FROM, HasOperationId, Operation, Outbox
+from services.chassis.batch import BUSY_FROM, BYTES_MAX_KEY, HasOperationId, Operation, Outbox, Packed, packed
 from services.chassis.call import timeout_s as carried_timeout_s
 from services.chassis.channel import Remote
 from services.chassis.deadlines import Deadlines
 from services.chassis.metrics import BATCH_OPERATIONS
+from services.chassis.service_settings import MESSAGE_BYTES_MAX
 from services.chassis.status import RemoteError, error_from_rpc
 from services.chassis.tasks import end
-from services.kernel.errors import DeadlineExceeded, OutcomeUnknown, ServiceUnavailable, TurnpikeError
+from services.kernel.errors import (
+    DeadlineExceeded,
+    OutcomeUnknown,
+    RequestTooLarge,
+    ServiceUnavailable,
+    TurnpikeError,
+)
 
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
 AnyResult = TypeVar("AnyResult", bound=HasOperationId)
@@ -196,6 +204,7 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
         self._down: TurnpikeError | None = None
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._bytes_max = MESSAGE_BYTES_MAX
         self._batches = BATCH_OPERATIONS.labels(f"{remote.service}.requests")
         self.deadlines = Deadlines()
         self.loop = asyncio.get_running_loop()
@@ -305,10 +314,12 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
         writer: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await call.initial_metadata()  # sent at once by the serving end, so the stream is accepted
+                # Sent at once by the serving end, so the stream is accepted.
+                metadata = await call.initial_metadata()
                 if call.done():
                     await call.read()  # raises why it was not
             patience.cancel()
+            self._bytes_max = int(metadata.get(BYTES_MAX_KEY, MESSAGE_BYTES_MAX))
             self._down = None
             self._connected.set()
             writer = asyncio.create_task(self._write(call), name=f"writes to {self._remote.service}")
@@ -325,18 +336,33 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
 
     async def _write(self, call: "grpc.aio.StreamStreamCall[Any, Any]") -> None:
         while True:
-            batch = []
-            for exchange, operation in await self._outbox.take():
-                # What its caller has left before it was sent is not sent; a cancellation of what was sent is.
-                if exchange.sent or not exchange.ended:
+            # What its caller has left before it was sent is not sent; a cancellation of what was sent is.
+            batch = [item for item in await self._outbox.take() if item[0].sent or not item[0].ended]
+            if not batch:
+                continue
+            messages = [
+                message for message in packed(batch, self._packed, self._bytes_max) if self._fits(message)
+            ]
+            for message in messages:
+                for exchange, _ in message.items:
                     exchange.sent = True
-                    batch.append(operation)
-            if batch:
-                self._batches.observe(len(batch))
+            for message in messages:
+                self._batches.observe(len(message.items))
                 try:
-                    await call.write(self._pack(batch))
+                    await call.write(message.message)
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                     return  # the reader hears why
+
+    def _packed(self, items: Sequence[tuple[Exchange[AnyOperation, AnyResult], AnyOperation]]) -> Any:
+        return self._pack([operation for _, operation in items])
+
+    def _fits(self, message: Packed[tuple[Exchange[AnyOperation, AnyResult], AnyOperation]]) -> bool:
+        """False: it holds one operation that is too large to be sent; its exchange fails, and no other."""
+        if message.size_bytes <= self._bytes_max:
+            return True
+        [(exchange, _)] = message.items
+        exchange.fail(RequestTooLarge(message.size_bytes, self._bytes_max))
+        return False
 
     def _deliver(self, response: Any) -> None:
         for result in self._unpack(response):

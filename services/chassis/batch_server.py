@@ -14,21 +14,31 @@ span, deadline and log line). An operation with several results or follow-ups is
 Where a task for each operation is too dear, `accept(operations, replies)` takes whole batches: it returns at once, and
 replies whenever results are there, in any order. Its operations have spans; deadlines are the service's business then.
 
-Results are gathered as operations are. What is under way is bounded; beyond it the stream is not read, and flow control
-holds the asker back. A stream that drains is read no further, finishes what it has begun, and ends with OK.
+Results are gathered as operations are, in as many messages as they need. What is under way is bounded; beyond it the
+stream is not read, and flow control holds the asker back. A stream that drains is read no further, finishes what it has
+begun, and ends with OK.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from services.chassis import attributes as names
 from services.chassis.app import Runtime
-from services.chassis.batch import BUSY_FROM, DEFAULT_TIMEOUT_S, HasOperationId, Operation, Outbox
+from services.chassis.batch import (
+    BUSY_FROM,
+    BYTES_MAX_KEY,
+    DEFAULT_TIMEOUT_S,
+    HasOperationId,
+    Operation,
+    Outbox,
+    packed,
+)
 from services.chassis.call import ANONYMOUS, Call, CallKind, current_call
 from services.chassis.metrics import BATCH_OPERATIONS
 from services.chassis.server import Context
+from services.chassis.service_settings import ANSWER_BYTES_MAX, FORWARDED_BYTES_MORE
 from services.chassis.tasks import end
 from services.chassis.tracing import Kind, RemoteParent, Span
 from services.kernel.errors import Cancelled, TurnpikeError
@@ -39,6 +49,8 @@ Reply = Callable[[AnyResult], None]
 Replies = Callable[[Sequence[AnyResult]], None]
 
 UNDER_WAY_MAX = 4096  # operations begun and not answered on one stream
+# What fits into a message here fits into the answer to a caller too.
+RESULTS_BYTES_MAX = ANSWER_BYTES_MAX - FORWARDED_BYTES_MORE
 
 
 class Conversation(Generic[AnyOperation, AnyResult]):
@@ -90,13 +102,15 @@ class BatchServer(Generic[AnyOperation, AnyResult]):
         is_start: Callable[[AnyOperation], bool] = lambda operation: True,
         is_cancel: Callable[[AnyOperation], bool] = lambda operation: False,
         name_of: Callable[[AnyOperation], str] | None = None,
+        too_large: Callable[[AnyResult], AnyResult] | None = None,
         under_way_max: int = UNDER_WAY_MAX,
     ) -> None:
         """Exactly one of `handle`, `converse`, `accept` serves operations; the first two need `refused`.
 
         `refused` makes the result of an operation that failed. `is_start` tells an operation from a follow-up,
         `is_cancel` a follow-up that stops its operation. `name_of` names an operation for its span, such as "hold".
-        `reason_of` tells why a result of `accept` refuses, for its span.
+        `reason_of` tells why a result of `accept` refuses, for its span. `too_large` makes what is sent in place of a
+        result of more than RESULTS_BYTES_MAX bytes; None: results are small by their shape.
         """
         if sum(way is not None for way in (handle, converse, accept)) != 1:
             raise ValueError("exactly one of handle, converse and accept serves operations")
@@ -114,12 +128,14 @@ class BatchServer(Generic[AnyOperation, AnyResult]):
         self.is_start = is_start
         self.is_cancel = is_cancel
         self.name_of = name_of
+        self.too_large = too_large
         self.under_way_max = under_way_max
         self.batches = BATCH_OPERATIONS.labels(f"{method}.responses")
 
     async def serve(self, requests: AsyncIterator[Any], context: Context) -> None:
         """Serves one stream until the asker closes it, it breaks, or the process drains."""
-        await context.send_initial_metadata(())  # tells the asker that the stream is accepted
+        # Tells the asker that the stream is accepted, and what fits into its messages.
+        await context.send_initial_metadata(((BYTES_MAX_KEY, str(self.runtime.message_bytes_max)),))
         await _Stream(self, context).serve(requests)
 
 
@@ -292,7 +308,23 @@ class _Stream(Generic[AnyOperation, AnyResult]):
         while True:
             batch = await self._outbox.take()
             self._writing = True
-            self._server.batches.observe(len(batch))
-            await self._context.write(self._server.pack(batch))
+            for results, message in self._messages(batch):
+                self._server.batches.observe(results)
+                await self._context.write(message)
             self._writing = False
             self._settle()
+
+    def _messages(self, batch: Sequence[AnyResult]) -> Iterator[tuple[int, Any]]:
+        """The batch as messages, each with the number of its results."""
+        server = self._server
+        if server.too_large is None:
+            yield len(batch), server.pack(batch)
+            return
+        for message in packed(batch, server.pack, RESULTS_BYTES_MAX):
+            if message.size_bytes <= RESULTS_BYTES_MAX:
+                yield len(message.items), message.message
+                continue
+            [result] = message.items
+            instead = server.too_large(result)
+            instead.operation_id = result.operation_id
+            yield 1, server.pack([instead])

@@ -19,7 +19,7 @@ import grpc
 from services.chassis import attributes as names
 from services.chassis import tracing
 from services.chassis.call import timeout_s as carried_timeout_s
-from services.chassis.service_settings import MESSAGE_BYTES_MAX
+from services.chassis.service_settings import ANSWER_BYTES_MAX
 from services.chassis.status import error_from_rpc
 
 Request = TypeVar("Request")
@@ -42,8 +42,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_MS_MIN),
     ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
     ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
+    ("grpc.max_send_message_length", -1),  # how much it takes is the other side's to say
     # The proxy of an environment (https_proxy) is for whom is outside; a deployment's services are beside each other.
     ("grpc.enable_http_proxy", 0),
     # Replicas behind headless DNS (dns:///budget:50051) each get their share of the calls.

@@ -17,7 +17,7 @@ import grpc
 from services.chassis.auth import Authenticator
 from services.chassis.call import Call, CallKind
 from services.chassis.pipeline import Pipeline
-from services.chassis.service_settings import ServiceSettings
+from services.chassis.service_settings import ANSWER_BYTES_MAX, ServiceSettings
 from services.chassis.settings import Address
 from services.chassis.status import to_grpc
 from services.kernel.errors import NotImplementedYet, TurnpikeError
@@ -74,7 +74,7 @@ def new_server(settings: ServiceSettings) -> grpc.aio.Server:
         maximum_concurrent_rpcs=settings.concurrent_calls_max,
         options=[
             ("grpc.max_receive_message_length", settings.message_bytes_max),
-            ("grpc.max_send_message_length", settings.message_bytes_max),
+            ("grpc.max_send_message_length", ANSWER_BYTES_MAX),
             ("grpc.max_metadata_size", METADATA_BYTES_MAX),
             ("grpc.so_reuseport", int(settings.reuse_port)),
             ("grpc.keepalive_time_ms", PING_INTERVAL_MS),

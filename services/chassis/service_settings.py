@@ -22,6 +22,10 @@ from services.chassis.settings import (
 
 # The largest request a caller may send: long contexts with pictures, and less than half of what a vendor takes at once.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+# What a message may grow by on its way through our services: ids, the principal, a lease, the outcome of a request.
+FORWARDED_BYTES_MORE = 1024 * 1024
+# The largest answer to a caller: a few large pictures, as much as our own client takes.
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)

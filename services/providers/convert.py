@@ -74,6 +74,25 @@ def to_pb_refused(
     )
 
 
+def to_pb_too_large(event: providers_pb2.DispatchEvent) -> providers_pb2.DispatchEvent:
+    """In place of an answer that is too large for our messages: a failure that is charged what the answer took."""
+    finished = event.finished if event.HasField("finished") else None
+    failed = providers_pb2.AttemptFailed(
+        reason=Reason.ERROR_REASON_VENDOR_PROTOCOL_ERROR,
+        message="The vendor's answer is longer than a message of ours may be.",
+        retry_class=RetryClass.RETRY_CLASS_OTHER_MODEL,
+        charge=ChargeRule.CHARGE_RULE_FULL,
+    )
+    if finished is not None:
+        failed.endpoint_id = finished.endpoint_id
+        failed.vendor_request_id = finished.vendor_request_id
+        failed.charge = ChargeRule.CHARGE_RULE_USAGE
+        failed.usage.CopyFrom(finished.usage)
+        if finished.HasField("vendor_cost"):
+            failed.vendor_cost.CopyFrom(finished.vendor_cost)
+    return providers_pb2.DispatchEvent(failed=failed)
+
+
 def to_pb_endpoint(spec: EndpointSpec) -> catalogue_pb2.Endpoint:
     """An endpoint as everyone may see it: not where it is, nor by which credential."""
     return catalogue_pb2.Endpoint(

@@ -7,7 +7,7 @@ from typing import Final
 from services.chassis.app import Runtime
 from services.chassis.batch_server import BatchServer, Conversation
 from services.chassis.call import current_call
-from services.providers.convert import check_attempt, to_pb_failed, to_pb_refused
+from services.providers.convert import check_attempt, to_pb_failed, to_pb_refused, to_pb_too_large
 from services.providers.domain.failure import AttemptError, ChargeRule, Failure, Reason
 from services.providers.telemetry import traced
 from services.providers.use_cases.attempt import AttemptRun, Resources
@@ -85,6 +85,7 @@ class Dispatcher:
             converse=self._converse,
             is_start=lambda operation: operation.WhichOneof("operation") == "start",
             name_of=lambda operation: "attempt",
+            too_large=to_pb_too_large,
             under_way_max=under_way_max,
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.chassis.sealing import KeyRing
-from services.chassis.service_settings import ServiceSettings
+from services.chassis.service_settings import FORWARDED_BYTES_MORE, MESSAGE_BYTES_MAX, ServiceSettings
 from services.chassis.settings import (
     Address,
     Problem,
@@ -32,6 +32,12 @@ class ProvidersSettings(ServiceSettings):
         address,
         "Where the gRPC server listens; port 0 takes a free one.",
         default=Address("127.0.0.1", 50053),
+    )
+    message_bytes_max: int = env(
+        "TURNPIKE_MESSAGE_BYTES_MAX",
+        integer(min=4096, max=256 * 1024 * 1024),
+        "Largest message taken; more than the router takes, which adds ids and a lease to a request.",
+        default=MESSAGE_BYTES_MAX + FORWARDED_BYTES_MORE,
     )
     endpoints_file: Path | None = env(
         "TURNPIKE_ENDPOINTS_FILE",

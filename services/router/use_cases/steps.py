@@ -6,7 +6,7 @@ background when the caller is gone, or by the witness when this process is.
 
 import asyncio
 
-from services.kernel.errors import ServiceUnavailable, TurnpikeError
+from services.kernel.errors import RequestTooLarge, ServiceUnavailable, TurnpikeError
 from services.router.domain import fallback
 from services.router.domain.draws import unit
 from services.router.domain.fallback import Next, RetryClass, Stop
@@ -22,6 +22,9 @@ from turnpike.common.v1 import content_pb2
 from turnpike.providers.v1 import providers_pb2
 
 _DRAW_PAUSE = 40
+
+_FOR_ALL = (ServiceUnavailable, RequestTooLarge)
+"""What keeps an attempt from the providers service would keep any other from it; nothing was sent."""
 
 
 class Steps:
@@ -135,8 +138,8 @@ class Steps:
         `instead`: the step to take, whatever else would follow.
         """
         settlement, retry_class, retry_after_s = attempt.failed(ended)
-        step: Next | Stop = Stop("the providers service is away")
-        if not isinstance(ended, ServiceUnavailable):
+        step: Next | Stop = Stop("no model can be called with it, or at all")
+        if not isinstance(ended, _FOR_ALL):
             step = self._next(attempt, retry_class, retry_after_s)
         if isinstance(step, Next):
             step = instead or step
@@ -146,7 +149,7 @@ class Steps:
         self.under_way.remove(attempt)
         await self.holding.settle(attempt, settlement)
         record = self.record
-        if isinstance(ended, ServiceUnavailable):
+        if isinstance(ended, _FOR_ALL):
             raise ended
         if retry_class is RetryClass.NEVER:
             raise RequestRejected.of(record.decision_id, record.failed_attempts)

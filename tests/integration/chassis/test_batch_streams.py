@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from services.chassis.batch_client import BatchClient
 from services.chassis.channel import Remote, connect
 from services.chassis.settings import Address, Secret
 from services.chassis.status import RemoteError
-from services.kernel.errors import DeadlineExceeded, OutcomeUnknown, ServiceUnavailable
+from services.kernel.errors import DeadlineExceeded, OutcomeUnknown, RequestTooLarge, ServiceUnavailable
 from tests.support.batches import Batches, Operation, Result, batches_app, operation
 from tests.support.conditions import until
 from tests.support.echo import EchoSettings
@@ -43,11 +44,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(way: str = "handle", *, window: int = 4096, token: str | None = None) -> AsyncIterator[Stage]:
+async def stage(
+    way: str = "handle", *, window: int = 4096, token: str | None = None, **more: Any
+) -> AsyncIterator[Stage]:
     servicer = Batches(way)
     tokens = {"router": Secret("tps_router")} if token else {}
     async with (
-        serving(batches_app(servicer), EchoSettings(drain_s=2.0, service_tokens=tokens)) as running,
+        serving(batches_app(servicer), EchoSettings(drain_s=2.0, service_tokens=tokens, **more)) as running,
         connect("batches", str(running.address), token=token) as remote,
         client(remote, window=window) as asking,
     ):
@@ -82,6 +85,29 @@ async def test_operations_gather_under_load_and_go_at_once_when_idle() -> None:
         await asyncio.gather(*(ask(on.client, "together") for _ in range(500)))
         assert len(on.servicer.sizes) - 21 < 100, "500 operations in far fewer batches"
         assert alone_s < 0.5
+
+
+async def test_what_one_message_cannot_hold_goes_in_several() -> None:
+    async with stage(message_bytes_max=100_000) as on:
+        await ask(on.client, "first")
+        waiting = asyncio.create_task(ask(on.client, "wait"))
+        texts = ["x" * 40_000 for _ in range(20)]
+        assert await asyncio.gather(*(ask(on.client, text) for text in texts)) == [40_000] * 20
+        on.servicer.gate.set()
+        assert await waiting == len("wait")
+
+
+async def test_an_operation_too_large_for_any_message_fails_alone_and_unsent() -> None:
+    async with stage(message_bytes_max=100_000) as on:
+        await ask(on.client, "first")
+        waiting = asyncio.create_task(ask(on.client, "wait"))
+        asked = (ask(on.client, "x" * size) for size in (10, 100_000, 20))
+        small, large, last = await asyncio.gather(*asked, return_exceptions=True)
+        assert (small, last) == (10, 20)
+        assert isinstance(large, RequestTooLarge)
+        assert large.size_bytes > large.size_bytes_max == 100_000
+        on.servicer.gate.set()
+        assert await waiting == len("wait")
 
 
 async def test_operations_are_served_inside_the_pipeline() -> None:

@@ -1,5 +1,6 @@
 """Many texts where one is taken at a time, and one text of many megabytes."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,11 @@ import grpc
 import pytest
 
 from services.chassis.status import RemoteError
-from tests.support.providers import (
-    MODEL,
-    attempt,
-    endpoint,
-    providers,
-)
+from services.router.adapters.providers import open_models
+from tests.support.providers import MODEL, attempt, chat_answer, endpoint, providers
 from tests.support.raw_vendor import Connection, Request, raw_vendor
 from tests.support.vendors import speak
+from turnpike.common.v1 import error_pb2
 from turnpike.providers.v1 import providers_pb2 as pb
 from turnpike.providers.v1 import providers_pb2_grpc
 
@@ -48,7 +46,7 @@ async def test_a_model_that_takes_one_text_at_a_time_is_asked_once_a_text(tmp_pa
 
 
 async def test_twenty_megabytes_of_text_are_refused_by_the_transport_or_taken_whole(tmp_path: Path) -> None:
-    text = "all work and no play " * 1_000_000  # 21 MB, above the 16 MiB that a message may have by default
+    text = "all work and no play " * 1_000_000  # 21 MB, above the 17 MiB that a message may have by default
     asked = pb.GenerateRequest(attempt=attempt(text))
     wide = [("grpc.max_send_message_length", -1)]
     for allowed, outcome in ((None, grpc.StatusCode.RESOURCE_EXHAUSTED), (64 << 20, grpc.StatusCode.OK)):
@@ -66,3 +64,29 @@ async def test_twenty_megabytes_of_text_are_refused_by_the_transport_or_taken_wh
                 assert json.loads(request.body)["messages"][0]["content"] == text
             else:
                 assert not vendor.requests
+
+
+async def test_an_answer_that_fits_into_no_message_of_ours_fails_alone_and_says_what_it_took(
+    tmp_path: Path,
+) -> None:
+    endless = chat_answer(
+        "x" * (127 << 19)
+    )  # 63.5 MiB: less than is read of a vendor, more than a message holds
+
+    async def vendor_says(request: Request, connection: Connection) -> None:
+        await connection.answer(endless if b"endless" in request.body else chat_answer("x" * (17 << 20)))
+
+    async with (
+        raw_vendor(vendor_says) as vendor,
+        providers(tmp_path, [endpoint(vendor.base_url)]) as running,
+        open_models(running.remote) as (_, dispatch),
+    ):
+        asked = (
+            dispatch.call(pb.DispatchOperation(start=attempt(text)), timeout_s=60)
+            for text in ("endless", "long")
+        )
+        too_long, long = await asyncio.gather(*asked)
+    assert too_long.failed.reason == error_pb2.ERROR_REASON_VENDOR_PROTOCOL_ERROR
+    assert too_long.failed.charge == pb.CHARGE_RULE_USAGE
+    assert too_long.failed.usage == long.finished.usage
+    assert len(long.finished.choices[0].message.parts[0].text.text) == 17 << 20
