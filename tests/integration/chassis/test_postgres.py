@@ -57,6 +57,29 @@ async def test_a_transaction_is_all_or_nothing(database: Database) -> None:
     assert await database.fetchval(database.queries["count_marks"]) == 0
 
 
+async def test_a_connection_is_given_back_as_it_is(database: Database, postgres_dsn: str) -> None:
+    pid = await database.fetchval("SELECT pg_backend_pid()")
+    assert await database.fetchval("SELECT 'the last word'") == "the last word"
+    connection = await asyncpg.connect(postgres_dsn)
+    last = await connection.fetchval("SELECT query FROM pg_stat_activity WHERE pid = $1", pid)
+    await connection.close()
+    assert last == "SELECT 'the last word'"  # and not asyncpg's reset, a round trip behind each statement
+
+
+async def test_what_a_transaction_was_told_ends_with_it(database: Database) -> None:
+    asked = """
+        SELECT pg_backend_pid() AS pid, current_setting('work_mem') AS memory,
+               (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) AS locks
+    """
+    before = await database.fetchrow(asked)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with database.transaction() as connection:
+            await connection.execute("SET LOCAL work_mem = '1234kB'")
+            await connection.execute("SELECT pg_advisory_xact_lock(1)")
+            await connection.execute("SELECT 1 / 0")
+    assert await database.fetchrow(asked) == before
+
+
 async def test_a_wrong_statement_is_not_an_outage(database: Database) -> None:
     with pytest.raises(asyncpg.PostgresSyntaxError):
         await database.fetch("SELEKT")
