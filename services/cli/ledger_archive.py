@@ -34,8 +34,12 @@ class Chain:
     entries: int = 0
     totals: Totals = field(default_factory=dict)
     from_start: bool = False
+    ends: dict[int, int | None] = field(default_factory=dict)
+    """Window number → when it ends, in microseconds; None: never."""
     stood: dict[int, Totals] = field(default_factory=dict)
     """Totals where a file ended, which a checkpoint later in the chain may be about."""
+    unsaid: set[int] = field(default_factory=set)
+    """Windows that the parts of the checkpoint so far do not speak of."""
 
     def step(self, sequence: int, body: bytes, hashed: bytes) -> None:
         """Takes the next entry. Raises Broken."""
@@ -47,6 +51,8 @@ class Chain:
             fields = json.loads(body)
             if fields["n"] != sequence:
                 raise Broken(f"entry {sequence} says that it is {fields['n']}")
+            for number, _, _, _, end, *_ in fields.get("w", ()):
+                self.ends[number] = end
             for _, numbers, *moved in fields.get("l", ()):
                 for number in numbers:
                     before = self.totals.get(number, (0, 0, 0))
@@ -59,13 +65,20 @@ class Chain:
         self.sequence, self.head, self.entries = sequence, hashed, self.entries + 1
 
     def _compare(self, fields: dict[str, Any]) -> None:
-        until = fields["cp"][0]
+        until, part, parts = fields["cp"]
         known = self.stood.get(until)
         if known is None or not self.from_start:
             return
-        for number, *_, held, spent, overage in fields["ws"]:
-            if known.get(number, (0, 0, 0)) != (held, spent, overage):
+        if part == 1:
+            self.unsaid = set(known)
+        for number, _, _, _, _, _, *figures in fields["ws"]:
+            self.unsaid.discard(number)
+            if known.get(number, (0, 0, 0)) != tuple(figures[:3]):
                 raise Broken(f"entry {fields['n']}: window {number} stood otherwise after entry {until}")
+        for number in self.unsaid if part == parts else ():
+            end = self.ends[number]
+            if end is None or end > fields["ct"]:
+                raise Broken(f"entry {fields['n']}: window {number} is left out, which was not over")
 
     def ends_a_file(self) -> None:
         """Remembers how windows stand here."""

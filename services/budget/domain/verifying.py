@@ -31,6 +31,7 @@ class KeptCounter:
     number: int
     budget_id: str
     totals: Totals
+    end_us: int
 
 
 @dataclass(slots=True)
@@ -61,12 +62,15 @@ class ChainWalk:
         previous_hash: bytes,
         expected_head: bytes,
         totals: Mapping[int, Totals] | None = None,
+        closed_us: int = 0,
     ) -> None:
-        """`totals` of windows after the entry before the first, if a checkpoint says them."""
+        """`totals` of windows after the entry before the first, if a checkpoint says them; that was at `closed_us`, and
+        it may leave out windows that had ended by then."""
         self.finding = Finding(
             after_sequence=after_sequence, head_sequence=after_sequence, head_hash=previous_hash
         )
         self._knows_totals = after_sequence == 0 or totals is not None
+        self._closed_us = closed_us
         self._expected = expected_head
         self._met = not expected_head or expected_head == previous_hash
         self._totals: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -128,6 +132,8 @@ class ChainWalk:
     def _compare(self, kept: Iterable[KeptCounter]) -> None:
         mismatches = self.finding.total_mismatches
         for counter in kept:
+            if counter.number not in self._totals and counter.end_us <= self._closed_us:
+                continue  # over for good: only the archive says what it came to
             derived = Totals(*self._totals.pop(counter.number, [0, 0, 0]))
             if derived != counter.totals and len(mismatches) < MISMATCHES_MAX:
                 mismatches.append(f"{counter.budget_id}: kept {counter.totals}, by the ledger {derived}")

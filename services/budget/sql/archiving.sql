@@ -26,6 +26,18 @@ JOIN ledger_entries AS settled
 INSERT INTO ledger_archives (tree_no, until_sequence, checkpoint_sequence, checkpoint_entries, until_us)
 VALUES ($1, $2, $3, $4, $5);
 
+-- name: righted_between
+-- Windows that entries of tree $1 after $2 up to $3 of kinds $4 move, which are those that put charges right.
+SELECT DISTINCT number::integer
+FROM ledger_entries,
+     jsonb_array_elements(convert_from(body, 'UTF8')::jsonb -> 'l') AS leg,
+     jsonb_array_elements(leg -> 1) AS number
+WHERE tree_no = $1 AND sequence > $2 AND sequence <= $3 AND kind = ANY ($4::smallint[]);
+
+-- name: rolling_budgets
+-- Budgets of organisation $1 whose window rolls.
+SELECT budget_id FROM budgets WHERE organisation_id = $1 AND "window" ->> 'kind' = 'rolling';
+
 -- name: forget_attempts
 -- Of attempts whose beginning leaves tree $1 without their end, nothing is an attempt's any more.
 UPDATE ledger_entries SET role = NULL

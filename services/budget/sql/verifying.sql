@@ -14,7 +14,7 @@ SELECT sequence, body, hash FROM ledger_entries WHERE tree_no = $1 AND sequence 
 
 -- name: kept_counters
 -- Every window of tree $1 as it is kept.
-SELECT no, budget_id, held, spent, overage FROM counters WHERE tree_no = $1;
+SELECT no, budget_id, held, spent, overage, end_us FROM counters WHERE tree_no = $1;
 
 -- name: ledger_page
 -- Entries of organisation $1 after sequence $2 and before $3, of kinds $4 and request $5 where those are not null, at

@@ -140,7 +140,7 @@ async def _replayed(connection: Any, tenant: Tenant) -> None:
     begun = begun_by(row["body"] for row in rows if row["sequence"] in parts)
     state = replay([(row["sequence"], row["body"], row["hash"]) for row in rows], begun=begun)
     counters = await connection.fetch(
-        "SELECT no, lim, held, spent, overage FROM counters WHERE tree_no = $1", tree_no
+        "SELECT no, lim, held, spent, overage, end_us FROM counters WHERE tree_no = $1", tree_no
     )
     assert state.problems + compare(state, counters) == []
 
@@ -247,6 +247,27 @@ async def _is_final(router: Any, tenant: Tenant, silent: AttemptKey, forgotten: 
     assert refused.value.reason == "HOLD_ALREADY_SETTLED"
     await router.Hold(hold(tenant, CENT, forgotten))
     assert (await router.Commit(commit(forgotten, CENT))).receipt.charged.nanos == CENT
+
+
+async def test_a_checkpoint_keeps_the_windows_that_later_entries_put_right(
+    postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with serving_budget(postgres_dsn, ledger_kept_days=0) as budgets:
+        api, router = await budgets.operator(), await budgets.router()
+        tenant = await make_tenant(api, "Acme")
+        key = attempt(tenant)
+        await router.Hold(hold(tenant, 2 * CENT, key))
+        await router.Commit(commit(key, None, usage=None))
+        chain = await export(api, tenant, tmp_path / "file")
+        organisation_id = OrganisationId(tenant.organisation.organisation_id)
+        async with open_database(postgres_dsn, schema="budget", folder=SQL) as database:
+            archive = PostgresArchive(database)
+            assert (await archive.balance(organisation_id, chain.sequence)).righted == set()
+            assert (await router.Commit(commit(key, CENT))).receipt.corrected
+            balance = await archive.balance(organisation_id, chain.sequence)
+            assert balance.righted == set(balance.windows)
+        await api.TrimLedger(trim(tenant, chain))
+        assert (await verified(api, tenant)).intact
 
 
 async def test_who_asks_for_what_has_left_is_told(

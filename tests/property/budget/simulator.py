@@ -1,5 +1,6 @@
 """A deterministic simulator: real decisions, a store in memory with Postgres' constraints, two owners that crash, pause
-and wake as zombies, replies that are lost, limits that change, time that jumps. One seed is one history.
+and wake as zombies, replies that are lost, limits that change, time that jumps, entries that leave behind checkpoints.
+One seed is one history.
 
 After each history everything is held against the ledger by code that shares no line with the service, and every answer
 that was given against what came of it.
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from services.budget.domain import checkpoints, recovery
 from services.budget.domain import decide as deciding
-from services.budget.domain import recovery
 from services.budget.domain.budgets import (
     LIMIT_MAX,
     Budget,
@@ -25,7 +26,15 @@ from services.budget.domain.budgets import (
 )
 from services.budget.domain.config import KeyInForce, TreeConfig, TreeDelta
 from services.budget.domain.counters import Counter
-from services.budget.domain.entries import Entry, Kind, chained, decoded, text
+from services.budget.domain.entries import (
+    ROLE_EXTENSION,
+    ROLE_SETTLE,
+    Entry,
+    Kind,
+    chained,
+    decoded,
+    text,
+)
 from services.budget.domain.moments import from_us, to_us
 from services.budget.domain.operations import (
     CommitAndHoldAsk,
@@ -42,6 +51,7 @@ from services.budget.domain.operations import (
     Terms,
 )
 from services.budget.domain.tree import Tree
+from services.budget.domain.verifying import ChainWalk, KeptCounter, Totals
 from services.budget.domain.windows import (
     Calendar,
     Fixed,
@@ -51,6 +61,8 @@ from services.budget.domain.windows import (
     Rolling,
     rolling_since,
 )
+from services.budget.use_cases.deciding import refused_strangers
+from services.budget.use_cases.parcels import Parcel
 from services.kernel.errors import TurnpikeError
 from services.kernel.pricing import ModelPrice, PriceTier
 from tests.support import ledger_replay
@@ -185,6 +197,17 @@ class Store:
     renewals: dict[int, int] = field(default_factory=dict)
     outbox: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     checkpoint: tuple[int, list[int]] = (0, [])
+    archived: list[Entry] = field(default_factory=list)
+    """What has left."""
+    until: int = 0
+    """The last entry that may leave, for which the newest checkpoint stands."""
+    parts: range = range(0)
+    """Sequences of that checkpoint."""
+
+    @property
+    def history(self) -> list[Entry]:
+        """All that was ever written."""
+        return self.archived + self.entries
 
     def write(self, epoch: int, revision: int, tree: Tree) -> bool:
         """As write_batch and what belongs to it; False: fenced."""
@@ -284,6 +307,47 @@ class Store:
                 self.sequence += 1
                 self.entries.append(Entry(self.sequence, Kind.LIMIT, "", 0, None, body, self.head))
 
+    def trim(self, until: int, now_us: int) -> bool:
+        """Lets a checkpoint stand for entries up to one, as PostgresArchive does. False: a hold of then is open."""
+        begun = [e.body for e in self.entries if e.sequence in self.parts]
+        balance = checkpoints.begun_by(begun) if begun else checkpoints.Balance()
+        balance.rolling = {
+            name for name, budget in self.config.budgets.items() if isinstance(budget.window, Rolling)
+        }
+        for entry in self.entries:
+            if balance.sequence < entry.sequence <= until:
+                balance.take(decoded(entry.body), entry.hash)
+            elif entry.sequence > until and entry.kind in checkpoints.RIGHTING:
+                balance.righted.update(no for leg in decoded(entry.body)["l"] for no in leg[1])
+        if any((*key, ROLE_SETTLE) not in self.roles for key in balance.open):
+            return False
+        parts = balance.fields_of_checkpoint(ORGANISATION)
+        self.parts = range(self.sequence + 1, self.sequence + 1 + len(parts))
+        now_us = max(now_us, self.last_at_us)
+        for fields in parts:
+            self.sequence += 1
+            body = f'{{"n":{self.sequence},"k":10,"t":{now_us},{fields}}}'.encode()
+            self.head = chained(self.head, body)
+            self.entries.append(Entry(self.sequence, Kind.CHECKPOINT, "", 0, None, body, self.head))
+        self.last_at_us, self.until = now_us, until
+        self.revision += 1
+        for key in balance.open:
+            self.roles -= {(*key, role) for role in range(ROLE_EXTENSION + 2)}
+            self.by_attempt.pop(key, None)
+        return True
+
+    def remove(self, count: int) -> None:
+        """Removes some of what may leave."""
+        for _ in range(count):
+            if not self.entries or self.entries[0].sequence > self.until:
+                return
+            entry = self.entries.pop(0)
+            self.archived.append(entry)
+            known = self.by_attempt.get((entry.request_id, entry.attempt), [])
+            if entry.role is not None and entry.body in known:
+                known.remove(entry.body)
+                self.roles.discard((entry.request_id, entry.attempt, entry.role))
+
 
 @dataclass
 class Owner:
@@ -322,7 +386,11 @@ class Owner:
         for _ in recovery.install_counters(tree, live, now_us):
             pass
         after, still_open = store.checkpoint
-        known = [e.body for e in store.entries if e.sequence > after or e.sequence in still_open]
+        known = [
+            e.body
+            for e in store.entries
+            if e.sequence > store.until and (e.sequence > after or e.sequence in still_open)
+        ]
         holds = recovery.holds_in(known)
         missing = recovery.missing_counters(tree, holds.values())
         recovery.know_counters(tree, [_counter(store.rows[no]) for no in missing])
@@ -336,28 +404,41 @@ class Owner:
         if store.epoch != self.epoch:
             return False
         tree.change(TreeDelta(store.revision, dict(store.config.budgets)))
-        for entry in store.entries[tree.sequence :]:
-            recovery.apply_limits(tree, decoded(entry.body))
+        written = [entry.body for entry in store.entries if entry.sequence > tree.sequence]
+        if not recovery.take_in(tree, written, store.sequence):
+            return False
         tree.sequence, tree.head, tree.next_counter = store.sequence, store.head, store.next_counter
         self.revision = store.revision
         return True
 
-    def look_up(self, asks: list[Any]) -> bool:
-        """Brings what the ledger alone knows into memory. False: another owns the tree, and nothing may be mixed."""
+    def look_up(self, asks: list[Any], used: bool) -> bool:
+        """Brings what the ledger alone knows into memory: of what is to be held only where `used`. False: another owns
+        the tree, and nothing may be mixed."""
         tree = self.tree
         assert tree is not None
-        keys = {
-            key for ask in asks for key in _keys(ask) if key not in tree.holds and key not in tree.settled
-        }
+        spoken_of = {key for ask in asks for key in _keys(ask, used=used)}
+        return self.find(
+            {key for key in spoken_of if key not in tree.holds and key not in tree.settled}
+        ) and (self._find_windows([tree.settled[key] for key in spoken_of if key in tree.settled]))
+
+    def find(self, keys: set[tuple[str, int]]) -> bool:
+        """Brings attempts into memory that the ledger has. False: as above."""
+        tree = self.tree
+        assert tree is not None
         mine = self.epoch == self.store.epoch
         for key in sorted(keys):
             if key in self.store.by_attempt and not mine:
                 return False
-            holds = recovery.holds_in(self.store.by_attempt.get(key, ()))
+            holds = recovery.holds_in(self.store.by_attempt.get(key, ()), self.store.until)
             missing = recovery.missing_counters(tree, holds.values())
             recovery.know_counters(tree, [_counter(self.store.rows[no]) for no in missing])
             recovery.adopt(tree, [hold for hold in holds.values() if hold.receipt is not None], {})
-        for held in [tree.settled[key] for ask in asks for key in _keys(ask) if key in tree.settled]:
+        return True
+
+    def _find_windows(self, settled: list[Any]) -> bool:
+        tree, mine = self.tree, self.epoch == self.store.epoch
+        assert tree is not None
+        for held in settled:
             gone = [no for _, numbers in held.legs_numbers for no in numbers if no not in tree.counters]
             if gone and not mine:
                 return False
@@ -365,11 +446,13 @@ class Owner:
         return True
 
 
-def _keys(ask: Any) -> list[tuple[str, int]]:
+def _keys(ask: Any, *, used: bool) -> list[tuple[str, int]]:
     match ask:
         case CommitAndHoldAsk():
-            return [*_keys(ask.settle), *_keys(ask.hold)]
+            return [*_keys(ask.settle, used=used), *_keys(ask.hold, used=used)]
         case RenewAsk():
+            return []
+        case HoldAsk() if not used:
             return []
     return [(ask.request_id, ask.attempt)]
 
@@ -398,6 +481,8 @@ class Simulation:
     early_acknowledgement: bool = False
     reserves: bool = True
     """Whether holds may have to leave a share of a rate to others. False: a history from before there was that."""
+    trims: bool = True
+    """Whether entries leave, and used ids are looked up only where needed. False: a history from before that."""
     runs: bool = True
     """Whether a request whose hold was lost with its owner may be asked for by another run, beside what the first one
     still frees. False: a history from before there was that."""
@@ -406,6 +491,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.policy = random.Random(f"{self.seed} policy") if self.reserves else None
+        self.leaving = random.Random(f"{self.seed} trims") if self.trims else None
         self.another = random.Random(f"{self.seed} runs") if self.runs else None
         config = TreeConfig(
             ORGANISATION,
@@ -439,7 +525,10 @@ class Simulation:
         """Granted and not settled, as far as callers know; with the amount."""
         self.past: list[tuple[str, int]] = []
         self.acknowledged: list[tuple[Any, Any]] = []
-        self.leases: dict[tuple[str, int], int] = {}
+        self.leases: dict[int, int] = {}
+        """When the lease of a hold ends, by its entry, as far as callers know."""
+        self.held: dict[tuple[str, int], int] = {}
+        """Entry of the hold that was granted last."""
         self.begun: list[HoldAsk] = []
         self.lost: list[HoldAsk] = []
         """Holds that were asked for and never answered: their run gives up."""
@@ -461,6 +550,8 @@ class Simulation:
                 self.store.checkpoint = self._checkpoint()
             elif event < 0.07:
                 self._change_limit()
+            if self.leaving:
+                self._let_leave(self.leaving)
             owner = self.chance.choice(self.owners)
             if owner.tree is None:
                 owner.claim(self.now_us)
@@ -481,6 +572,15 @@ class Simulation:
         tree = current[0].tree
         assert tree is not None
         return (tree.sequence, list(tree.open_sequences()))
+
+    def _let_leave(self, leaving: random.Random) -> None:
+        store = self.store
+        if leaving.random() < 0.08 and store.sequence > store.until:
+            until = leaving.randint(store.until + 1, store.sequence)
+            done = store.trim(until, self.now_us)
+            self.tally["a checkpoint stands for entries" if done else "a checkpoint waits for holds"] += 1
+        if leaving.random() < 0.2:
+            store.remove(leaving.choice((1, 20, 1000)))
 
     def _change_limit(self) -> None:
         budget = self.chance.choice(
@@ -590,22 +690,28 @@ class Simulation:
 
     def _batch(self, owner: Owner, asks: list[Any]) -> None:
         """Decides and writes, as TreeOwner does; crashes and lost replies on the way."""
-        chance, before = self.chance, self.store.sequence
+        chance, before, refused = self.chance, self.store.sequence, False
+        unheard_of: set[tuple[str, int]] = set()
         for _ in range(4):
             tree = owner.tree
             assert tree is not None
-            if not owner.look_up(asks):
+            if not owner.look_up(asks, used=refused or not self.trims):
                 owner.tree = None
                 self.tally["stepped down at a look-up"] += 1
                 return
-            tree.begin(self.now_us)
-            deciding.expire(tree)
-            answers: list[Any] = []
-            for ask in asks:
-                try:
-                    answers.append(deciding.decide(tree, ask))
-                except TurnpikeError as refusal:
-                    answers.append(refusal)
+            answers = self._decide(tree, asks)
+            if self.trims:
+                parcel = Parcel(asks, [0.0] * len(asks), lambda outcomes: None)
+                strangers = set(refused_strangers(tree, [parcel], [answers])) - unheard_of
+                if not owner.find(strangers):
+                    owner.tree = None
+                    self.tally["stepped down at a look-up"] += 1
+                    return
+                unheard_of |= {key for key in strangers if key not in tree.settled}
+                if strangers - unheard_of:
+                    self.tally["a refused hold was settled long ago"] += 1
+                    tree.take_back()
+                    answers = self._decide(tree, asks)
             fate = chance.random()
             if self.early_acknowledgement:
                 self._heard(asks, answers, before)
@@ -619,6 +725,8 @@ class Simulation:
                 written = self.store.write(owner.epoch, owner.revision, tree)
             except StoreRefused:
                 self.tally["refused by the store"] += 1
+                refused = True
+                unheard_of.clear()
                 tree.take_back()
                 owner.tree = None
                 owner.claim(self.now_us)
@@ -644,6 +752,17 @@ class Simulation:
             if not self.early_acknowledgement:
                 self._heard(asks, answers, before)
             return
+
+    def _decide(self, tree: Tree, asks: list[Any]) -> list[Any]:
+        tree.begin(self.now_us)
+        deciding.expire(tree)
+        answers: list[Any] = []
+        for ask in asks:
+            try:
+                answers.append(deciding.decide(tree, ask))
+            except TurnpikeError as refusal:
+                answers.append(refusal)
+        return answers
 
     def _compare(self, owner: Owner, tree: Tree) -> None:
         """Memory and store agree after each commit of the present owner."""
@@ -705,12 +824,13 @@ class Simulation:
             grant = answer.grant if isinstance(answer, CommittedAndHeld) else answer
             if isinstance(hold, HoldAsk) and isinstance(grant, Grant):
                 self.open[hold.request_id, hold.attempt] = grant.amount
-                self.leases[hold.request_id, hold.attempt] = grant.lease_expires_us
+                self.held[hold.request_id, hold.attempt] = grant.sequence
+                self.leases[grant.sequence] = grant.lease_expires_us
                 permille = (hold.terms.keep_free or {}).get(RESERVED_SCOPE, 0)
                 if grant.sequence > before and hold.terms.model.startswith("openai/"):
                     self.kept.setdefault(grant.sequence, {RESERVED_RATE: permille})
             if isinstance(ask, RenewAsk) and isinstance(answer, Renewed) and not answer.not_open:
-                self.leases[ask.keys[0]] = answer.lease_expires_us
+                self.leases[self.held[ask.keys[0]]] = answer.lease_expires_us
             refusal = answer.refusal if isinstance(answer, CommittedAndHeld) else answer
             if getattr(refusal, "reason", "") in ("BUDGET_EXHAUSTED", "RATE_LIMITED"):
                 self._must_not_fit(refusal, hold)
@@ -755,7 +875,7 @@ class Simulation:
         }
         lenient = frozenset(b.budget_id for b in store.config.budgets.values() if b.mode is not Mode.HARD)
         state = ledger_replay.replay(
-            ((entry.sequence, entry.body, entry.hash) for entry in store.entries),
+            ((entry.sequence, entry.body, entry.hash) for entry in store.history),
             rolling=rolling,
             lenient=lenient,
             kept=self.kept,
@@ -764,16 +884,52 @@ class Simulation:
         problems += ledger_replay.compare(state, [vars(row) for row in store.rows.values()])
         problems += [f"{key} is open for ever" for key, a in state.attempts.items() if a.state == "open"]
         problems += self._paths() + self._alerts(state) + self._answers(state)
+        problems += self._what_is_left(rolling, lenient) if store.until else []
         if problems:
             raise Wrong("; ".join(problems[:5]))
+
+    def _what_is_left(self, rolling: dict[str, tuple[int, int]], lenient: frozenset[str]) -> list[str]:
+        """The checkpoint says what entries before it came to, and what is left of the ledger is a ledger."""
+        store = self.store
+        bodies = [entry.body for entry in store.entries if entry.sequence in store.parts]
+        begun = ledger_replay.begun_by(bodies)
+        rows = [(entry.sequence, entry.body, entry.hash) for entry in store.history]
+        before = ledger_replay.replay(rows[: store.until])
+        wrong = (
+            [] if begun.previous == rows[store.until - 1][2] else ["the checkpoint is about another entry"]
+        )
+        for no, window in before.windows.items():
+            said = begun.windows.get(no)
+            figures = (window.limit, window.held, window.spent, window.overage)
+            if said is None and (window.end is None or window.end > begun.closed):
+                wrong.append(f"the checkpoint leaves window {no} out, which was not over")
+            elif said is not None and figures != (said.limit, said.held, said.spent, said.overage):
+                wrong.append(f"the checkpoint says {said} of window {no}, it was {figures}")
+        self.tally["windows left out of a checkpoint"] += len(before.windows) - len(begun.windows)
+        counters = [vars(row) for row in store.rows.values()]
+        totals = {no: Totals(w.held, w.spent, w.overage) for no, w in begun.windows.items()}
+        walk = ChainWalk(store.until, begun.previous, b"", totals, begun.closed)
+        for row in rows[store.until :]:
+            walk.step(*row)
+        kept = (
+            KeptCounter(c["no"], c["budget_id"], Totals(c["held"], c["spent"], c["overage"]), c["end_us"])
+            for c in counters
+        )
+        finding = walk.end(kept, store.sequence)
+        wrong += [finding.problem] if finding.problem else []
+        wrong += finding.total_mismatches
+        after = ledger_replay.replay(
+            rows[store.until :], begun=begun, rolling=rolling, lenient=lenient, kept=self.kept
+        )
+        return wrong + after.problems + ledger_replay.compare(after, counters)
 
     def _paths(self) -> list[str]:
         """Every hold is in every budget that applies, in the window of its moment, and silence came when it was due."""
         wrong = []
-        for entry in self.store.entries:
+        for entry in self.store.history:
             fields = decoded(entry.body)
             if entry.kind == Kind.EXPIRE:
-                due = self.leases.get((entry.request_id, entry.attempt))
+                due = self.leases.get(fields["h"])
                 if due is not None and fields["t"] < due:
                     wrong.append(f"{entry.request_id} expired {due - fields['t']} µs before its lease ended")
             if entry.kind != Kind.HOLD:
@@ -800,7 +956,7 @@ class Simulation:
         for row in self.store.rows.values():
             if row.lim and (row.spent + row.overage) >= row.lim * 10**6 and not row.alerted:
                 wrong.append(f"nobody was told of {row}")
-        overages = {entry.sequence for entry in self.store.entries if "o" in decoded(entry.body)}
+        overages = {entry.sequence for entry in self.store.history if "o" in decoded(entry.body)}
         told_of = {sequence for sequence, kind, _ in self.store.outbox if kind == "overage"}
         wrong += [
             f"nobody was told of the overage of entry {sequence}" for sequence in sorted(overages - told_of)
@@ -809,8 +965,8 @@ class Simulation:
 
     def _answers(self, state: ledger_replay.Replay) -> list[str]:
         wrong = []
-        bodies = {entry.sequence: decoded(entry.body) for entry in self.store.entries}
-        contents: dict[tuple[str, int], str] = {}
+        bodies = {entry.sequence: decoded(entry.body) for entry in self.store.history}
+        contents: dict[tuple[str, int, int], str] = {}
         for ask, answer in self.acknowledged:
             hold = ask.hold if isinstance(ask, CommitAndHoldAsk) else ask
             grant = answer.grant if isinstance(answer, CommittedAndHeld) else answer
@@ -820,7 +976,7 @@ class Simulation:
                 entry = bodies.get(grant.sequence)
                 if entry is None or (entry["k"], entry["r"], entry["a"]) != (1, *key):
                     wrong.append(f"the grant of {key} is not in the ledger")
-                if contents.setdefault(key, hold.digest) != hold.digest:
+                if contents.setdefault((*key, grant.sequence), hold.digest) != hold.digest:
                     wrong.append(f"{key} was granted with two contents")
             if isinstance(ask, CommitAsk | CommitAndHoldAsk) and isinstance(receipt, Receipt):
                 settle = ask.settle if isinstance(ask, CommitAndHoldAsk) else ask

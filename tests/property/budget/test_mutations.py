@@ -11,6 +11,7 @@ import pytest
 
 from services.budget.domain import (
     admission,
+    checkpoints,
     counters,
     decide,
     entries,
@@ -141,8 +142,9 @@ def other_content_is_taken_for_the_same(patch: pytest.MonkeyPatch) -> dict[str, 
 
 @fault
 def used_ids_are_neither_looked_up_nor_unique(patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    patch.setattr(Owner, "look_up", lambda self, asks: True)
-    patch.setattr(recovery, "holds_in", lambda entries: {})
+    patch.setattr(Owner, "look_up", lambda self, asks, used: True)
+    patch.setattr(Owner, "find", lambda self, keys: True)
+    patch.setattr(recovery, "holds_in", lambda entries, archived=0: {})
     return {"unique": False}
 
 
@@ -283,6 +285,43 @@ def the_next_hold_comes_before_the_settlement(patch: pytest.MonkeyPatch) -> dict
         return CommittedAndHeld(receipt, grant, refusal)
 
     patch.setattr(decide, "commit_and_hold", commit_and_hold)
+    return {}
+
+
+@fault
+def what_a_checkpoint_stands_for_is_corrected(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    original = recovery.holds_in
+    patch.setattr(recovery, "holds_in", lambda bodies, archived=0: original(bodies))
+    patch.setattr(tree.Tree, "forget_settled", lambda self, until: None)
+    return {}
+
+
+@fault
+def a_checkpoint_leaves_out_what_is_put_right(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    def standing(self: checkpoints.Balance) -> list[Any]:
+        ended = self.decided_us
+        return [(no, w) for no, w in self.windows.items() if w.end_us is None or w.end_us > ended]
+
+    patch.setattr(checkpoints.Balance, "standing", standing)
+    return {}
+
+
+@fault
+def a_checkpoint_stands_for_open_holds(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    original = Store.trim
+
+    def trim(self: Store, until: int, now_us: int) -> bool:
+        with pytest.MonkeyPatch.context() as careless:
+            careless.setattr(checkpoints.Balance, "take", _taken_without_holds)
+            return original(self, until, now_us)
+
+    take = checkpoints.Balance.take
+
+    def _taken_without_holds(self: checkpoints.Balance, fields: Any, hashed: bytes) -> None:
+        take(self, fields, hashed)
+        self.open.clear()
+
+    patch.setattr(Store, "trim", trim)
     return {}
 
 

@@ -42,7 +42,7 @@ def walked(chain: Chain, *, head_sequence: int | None = None, expected: bytes = 
         if not walk.step(*row):
             break
     counters = [
-        KeptCounter(number, f"bud_{number}", Totals(*totals)) for number, totals in chain.kept.items()
+        KeptCounter(number, f"bud_{number}", Totals(*totals), 2**62) for number, totals in chain.kept.items()
     ]
     return walk.end(counters, len(chain.rows) if head_sequence is None else head_sequence)
 

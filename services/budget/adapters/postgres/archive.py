@@ -7,7 +7,7 @@ from typing import Any
 from services.budget.adapters.postgres.ledger_pages import archived, begun_at, bounds_of
 from services.budget.adapters.postgres.statements import statements
 from services.budget.adapters.postgres.tree_changes import begin_change
-from services.budget.domain.checkpoints import WINDOWS_MAX, Balance, CheckpointUnreadable
+from services.budget.domain.checkpoints import RIGHTING, WINDOWS_MAX, Balance, CheckpointUnreadable
 from services.budget.domain.entries import chained, decoded
 from services.budget.ports import Connection
 from services.budget.use_cases.archiving import Exported, RawEntry
@@ -78,6 +78,9 @@ class PostgresArchive:
                     balance.take(decoded(row["body"]), row["hash"])
                 if not rows:
                     raise PreconditionFailed(f"The chain is broken at entry {balance.sequence + 1}.")
+            await _look_for_righted(connection, tree["tree_no"], balance, tree["sequence"])
+            rolling = await connection.fetch(statements()["rolling_budgets"], str(organisation_id))
+            balance.rolling.update(row["budget_id"] for row in rolling)
             return balance
 
     async def remove(self, organisation_id: OrganisationId) -> int:
@@ -100,9 +103,8 @@ async def write_checkpoint(connection: Connection, organisation_id: str, balance
 
     Raises PreconditionFailed if an attempt is open that began before, or there is too much to say.
     """
-    if len(balance.windows) > WINDOWS_MAX:
+    if len(balance.standing()) > WINDOWS_MAX:
         raise PreconditionFailed(f"A checkpoint says the totals of at most {WINDOWS_MAX:,} windows.")
-    parts = balance.fields_of_checkpoint(organisation_id)
     async with begin_change(connection, organisation_id) as change:
         tree = await connection.fetchrow(statements()["tree_of"], organisation_id)
         assert tree is not None, "it is locked"
@@ -119,12 +121,23 @@ async def write_checkpoint(connection: Connection, organisation_id: str, balance
             raise PreconditionFailed(
                 f"{len(balance.open) - settled} holds made until entry {balance.sequence} are still open."
             )
+        await _look_for_righted(connection, tree_no, balance, tree["sequence"])
+        parts = balance.fields_of_checkpoint(organisation_id)
         first = await change.checkpoint(parts)
         await connection.execute(
             statements()["insert_archive"], tree_no, balance.sequence, first, len(parts), balance.decided_us
         )
         await connection.execute(statements()["forget_attempts"], tree_no, *begun)
     return first
+
+
+async def _look_for_righted(connection: Connection, tree_no: int, balance: Balance, until: int) -> None:
+    """Finds the windows that entries after a balance put right, up to `until`; none is looked at twice."""
+    after = max(balance.sequence, balance.righted_until)
+    kinds = [int(kind) for kind in RIGHTING]
+    rows = await connection.fetch(statements()["righted_between"], tree_no, after, until, kinds)
+    balance.righted.update(row["number"] for row in rows)
+    balance.righted_until = max(after, until)
 
 
 async def _export_begins(

@@ -164,7 +164,7 @@ async def _walk(connection: Connection, tree_no: int, after: int, expected_head:
     if archive is not None and (previous is None or after <= archive["until_sequence"]):
         begun = await begun_at(connection, tree_no, archive)
         totals = {number: Totals(w.held, w.spent, w.overage) for number, w in begun.windows.items()}
-        return ChainWalk(begun.sequence, begun.head, expected_head, totals)
+        return ChainWalk(begun.sequence, begun.head, expected_head, totals, begun.decided_us)
     return ChainWalk(after, previous["hash"], expected_head) if previous else ChainWalk(0, b"", expected_head)
 
 
@@ -190,4 +190,5 @@ async def _batches(connection: Connection, tree_no: int, after: int) -> AsyncIte
 
 
 def _counter(row: Any) -> KeptCounter:
-    return KeptCounter(row["no"], row["budget_id"], Totals(row["held"], row["spent"], row["overage"]))
+    totals = Totals(row["held"], row["spent"], row["overage"])
+    return KeptCounter(row["no"], row["budget_id"], totals, row["end_us"])
