@@ -64,8 +64,9 @@ def predict(rows: Path, prior_file: Path, out: Path) -> None:
     """Predict quality and cost of models for prompts.
 
     ROWS is JSON lines {id, prompt, task?, arms: [model, …] or {model: …}}; of arms only the names are read. Each
-    prediction is {id, q: {model: quality}, c: {model: USD}}. On a task that the prior does not know, qualities are bids
-    that hold a router to the best single model (see services/router/domain/learning/README.md).
+    prediction is {id, q: {model: quality}, c: {model: USD}}. Qualities are bids: on a task that the prior does not know
+    they hold a router to the best single model, and nothing changes at prices of money that leave a floor in doubt (see
+    services/router/domain/learning/README.md).
     """
     try:
         estimator = Estimator(read_prior(prior_file))

@@ -1,5 +1,9 @@
 """What a trained prior expects, on made-up outcomes with a known truth."""
 
+import io
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -127,6 +131,30 @@ def test_a_prior_is_small_and_what_is_none_is_refused(estimator: Estimator) -> N
     for damaged in (b"", b"no prior at all", content[: len(content) // 2]):
         with pytest.raises(PriorError):
             from_bytes(damaged)
+
+
+def test_a_prior_tells_which_prices_leave_a_floor_in_doubt_and_one_without_bids_what_it_expects(
+    estimator: Estimator,
+) -> None:
+    low, high = estimator.prior.doubtful["made"]
+    assert 0 < low < high
+    features = text_features(VOCABULARIES["sums"])
+    estimate = estimator.estimate({"sums": 1.0}, features, MODELS)
+    assert estimate.doubtful == (low, high)
+    older = Estimator(replace(estimator.prior, doubtful={}))
+    assert (safe(older.estimate({"sums": 1.0}, features, MODELS)) == estimate.quality).all()
+
+
+def test_a_file_from_before_there_were_steps_is_read(estimator: Estimator) -> None:
+    content = to_bytes(estimator.prior)
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    document = json.loads(arrays["document"].tobytes())
+    assert document.pop("doubtful")
+    arrays["document"] = np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    assert from_bytes(buffer.getvalue()).doubtful == {}
 
 
 def test_too_few_rows_are_refused() -> None:

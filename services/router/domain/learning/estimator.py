@@ -11,6 +11,7 @@ from services.router.domain.learning.encoder import Coordinates
 from services.router.domain.learning.heads import LOG_CHARS_CENTRE
 from services.router.domain.learning.names import resemblance, same_model, tells_nothing
 from services.router.domain.learning.prior import Prior
+from services.router.domain.learning.steps import Doubtful, stepped
 from services.router.domain.learning.stretch import least_stretch
 from services.router.domain.learning.text import FloatArray, TextFeatures
 
@@ -32,7 +33,7 @@ class Estimate:
     quality: expected, 0..1 but for rounding.  uncertainty: standard deviation of that expectation, not of one outcome.
     cost: expected USD as recorded in training, NaN where no cost was, or where the model's name tells nothing.
     unknown: 0..1, how far the task is a stranger.  default: index of the best single model, which an unknown task is
-    given.  stretch: 1 or more, see `safe`.
+    given.  stretch: 1 or more.  doubtful: prices of money at which a floor is in doubt, if any; for both see `safe`.
     """
 
     quality: FloatArray
@@ -41,6 +42,7 @@ class Estimate:
     unknown: float
     default: int
     stretch: float
+    doubtful: Doubtful | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class _View:
     strangeness: FloatArray
     default: int
     stretch: float
+    doubtful: Doubtful | None
 
 
 class Estimator:
@@ -156,6 +159,7 @@ class Estimator:
             unknown=unknown,
             default=view.default,
             stretch=view.stretch,
+            doubtful=view.doubtful,
         )
 
     def _view(self, models: tuple[str, ...]) -> _View:
@@ -208,7 +212,15 @@ class Estimator:
             strangeness=(strange * deviation) ** 2,
             default=int(quality.argmax()),
             stretch=stretch,
+            doubtful=self._doubtful(mix),
         )
+
+    def _doubtful(self, mix: FloatArray) -> Doubtful | None:
+        """Of the context that most of the models asked for come from."""
+        shares: dict[str, float] = {}
+        for context, share in zip(self._prior.arms.context, mix.sum(axis=1), strict=True):
+            shares[context] = shares.get(context, 0.0) + float(share)
+        return self._prior.doubtful.get(max(shares, key=lambda context: shares[context]))
 
     def _mix(self, models: tuple[str, ...]) -> tuple[FloatArray, FloatArray]:
         """(K, n) weights of the prior's columns per model, and 1 for models it does not know by name."""
@@ -245,11 +257,11 @@ def safe(estimate: Estimate) -> FloatArray:
     A floor promised from known tasks fails on others (0.81 of the best single model's quality was delivered where
     0.98 was promised). So on an unknown task each model's shortfall against the default is stretched, as far as makes
     the default win at a price of money that was frozen on known tasks, and no further: the order of the models stays as
-    it is, and so do their trade-offs beside known tasks. On a known task it is the expectation itself. Half a doubt is
-    stretched by more than half, for a floor is missed by the rows that look nearly familiar. The result is a bid, not a
-    probability.
+    it is, and so do their trade-offs beside known tasks. On a known task nothing is stretched. Half a doubt is
+    stretched by more than half, for a floor is missed by the rows that look nearly familiar. Whatever the task, nothing
+    changes at prices of money that leave a floor in doubt (`steps`). The result is a bid, not a probability.
     """
     best = estimate.quality[estimate.default]
     stretch = np.float32(1 + (estimate.stretch - 1) * sqrt(estimate.unknown))
     bids: FloatArray = best - (best - estimate.quality) * stretch
-    return bids
+    return bids if estimate.doubtful is None else stepped(bids, estimate.cost, estimate.doubtful)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.router.domain.learning.encoder import TOPIC_AXES
+from services.router.domain.learning.encoder import TOPIC_AXES, Coordinates
 from services.router.domain.learning.outcomes import Outcome
 from services.router.domain.learning.prior import Arms
 from services.router.domain.learning.scales import evident_scales
@@ -36,6 +36,17 @@ class Design:
     difficulty: FloatArray
     log_chars: FloatArray
     tasks: npt.NDArray[np.intp]
+
+    def reading(self, row: int) -> tuple[Coordinates, FloatArray, float, float]:
+        """A row as the estimator would read it with its task declared: coordinates, tasks, unknown, log_chars."""
+        at = Coordinates(
+            tasks=self.task[row],
+            style=self.style[row],
+            topic=self.topic[row],
+            difficulty=float(self.difficulty[row]),
+            familiarity=1.0,
+        )
+        return at, self.task[row], 0.0, float(self.log_chars[row])
 
 
 @dataclass(frozen=True, slots=True)

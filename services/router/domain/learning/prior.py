@@ -7,6 +7,7 @@ stored in half precision: rounding changed no figure of the benchmark.
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,7 @@ class Prior:
     parents: tuple[str, ...]  # of each task: the natural task it belongs to, or "" if none is known.
     arms: Arms
     unfamiliar: tuple[float, float]  # logistic (slope, offset) of "an unseen task" on the familiarity.
+    doubtful: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # per context, see `steps`.
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -99,6 +101,7 @@ def to_bytes(prior: Prior) -> bytes:
         "arm_names": list(prior.arms.name),
         "arm_contexts": list(prior.arms.context),
         "unfamiliar": list(prior.unfamiliar),
+        "doubtful": {context: list(prices) for context, prices in prior.doubtful.items()},
         "provenance": prior.provenance,
     }
     stored = {name: _shrunk(value) for name, value in arrays.items()}
@@ -145,6 +148,11 @@ def from_bytes(content: bytes) -> Prior:
         parents=tuple(document["parents"]),
         arms=arms,
         unfamiliar=(float(slope), float(offset)),
+        # A prior from before there were steps has none, and bids as it did.
+        doubtful={
+            context: (float(low), float(high))
+            for context, (low, high) in document.get("doubtful", {}).items()
+        },
         provenance=document["provenance"],
     )
 

@@ -12,7 +12,7 @@ and topic. Everything is fitted per context, so renaming models or tasks changes
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,11 @@ from services.router.domain.learning.encoder import (
     softmax,
     style_waves,
 )
+from services.router.domain.learning.estimator import Estimator
 from services.router.domain.learning.heads import UNTOLD, Design, fit_arms
 from services.router.domain.learning.outcomes import Outcome, normal
 from services.router.domain.learning.prior import Prior
+from services.router.domain.learning.steps import Doubtful, doubtful_prices
 from services.router.domain.learning.text import BUCKETS, SCALARS, FloatArray, text_features
 
 TRAINING_ROWS_MIN = 20  # fewer rows say nothing; a prior trained on them would only look like one.
@@ -124,7 +126,7 @@ def train(
 
 def fit(prepared: Prepared, outcomes: Sequence[Outcome], provenance: Mapping[str, object]) -> Prior:
     """The prior of prepared rows; `outcomes` are those rows, or the same with other outcomes (a control)."""
-    return Prior(
+    prior = Prior(
         encoder=prepared.encoder,
         tasks=prepared.tasks,
         parents=prepared.parents,
@@ -132,6 +134,27 @@ def fit(prepared: Prepared, outcomes: Sequence[Outcome], provenance: Mapping[str
         unfamiliar=prepared.unfamiliar,
         provenance=dict(provenance),
     )
+    return replace(prior, doubtful=_doubtful(prior, outcomes, prepared.design))
+
+
+def _doubtful(prior: Prior, outcomes: Sequence[Outcome], design: Design) -> dict[str, Doubtful]:
+    """Per context, the prices of money between which it is in doubt on its own rows whether a floor is kept."""
+    estimator = Estimator(prior)
+    contexts: dict[str, list[int]] = {}
+    for row, outcome in enumerate(outcomes):
+        contexts.setdefault(outcome.context, []).append(row)
+    found: dict[str, Doubtful] = {}
+    for context, rows in contexts.items():
+        named = zip(prior.arms.name, prior.arms.context, strict=True)
+        models = tuple(name for name, measured_in in named if measured_in == context)
+        estimates = [estimator.estimate_at(*design.reading(row), models) for row in rows]
+        prices = doubtful_prices(
+            np.stack([estimate.quality for estimate in estimates]),
+            np.stack([estimate.cost for estimate in estimates]),
+        )
+        if prices is not None:
+            found[context] = prices
+    return found
 
 
 def prepare(outcomes: Sequence[Outcome], *, seed: int = 0, parent_of: ParentOf | None = None) -> Prepared:
