@@ -20,6 +20,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -201,6 +202,7 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
             lambda: len(self._exchanges) >= BUSY_FROM
         )
         self._slots = asyncio.Semaphore(window)
+        # Why nothing can be sent. Whoever is told gets a copy: a traceback keeps all that its callers held.
         self._down: TurnpikeError | None = None
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -256,7 +258,7 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
         self._exchanges[exchange.operation_id] = exchange
         if self._down is not None:
             self.leave(exchange)
-            raise self._down
+            raise replace(self._down)
         operation.traceparent = tracing.traceparent()
         operation.timeout.seconds = int(timeout)
         operation.timeout.nanos = int(timeout % 1.0 * 1e9)
@@ -377,7 +379,7 @@ class BatchClient(Generic[AnyOperation, AnyResult]):
     def _fail_unsent(self, error: TurnpikeError) -> None:
         for exchange, _ in self._outbox.drain():
             if not exchange.sent:
-                exchange.fail(error)
+                exchange.fail(replace(error))
 
     def _lose_sent(self) -> None:
         for exchange in list(self._exchanges.values()):

@@ -1,6 +1,8 @@
 """Batch streams over a real connection: gathering, errors, deadlines, cancellation, loss, back-pressure, draining."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from turnpike.budget.v1 import budget_pb2, budget_pb2_grpc
 from turnpike.common.v1 import error_pb2
 
 Client = BatchClient[Operation, Result]
+CONNECTED_WITHIN_S = 20.0
 
 
 def client(remote: Remote, *, window: int = 4096) -> Client:
@@ -54,11 +57,18 @@ async def stage(
         connect("batches", str(running.address), token=token) as remote,
         client(remote, window=window) as asking,
     ):
+        await accepted(asking)
         yield Stage(servicer, running, asking)
 
 
 async def ask(asking: Client, text: str, timeout_s: float = 20.0) -> int:
     return int((await asking.call(operation(text), timeout_s=timeout_s)).release.ledger_sequence)
+
+
+async def accepted(asking: Client) -> None:
+    """The stream stands; patience is short for a machine that is busy with other things."""
+    async with asyncio.timeout(CONNECTED_WITHIN_S):
+        await asking.wait_connected()
 
 
 async def lost(asking: Client) -> bool:
@@ -180,6 +190,7 @@ async def test_a_lost_stream_leaves_what_was_sent_unknown_and_heals() -> None:
         running = await first.enter_async_context(serving(batches_app(servicer), EchoSettings(drain_s=0.0)))
         remote = await stack.enter_async_context(connect("batches", str(running.address)))
         asking = await stack.enter_async_context(client(remote))
+        await accepted(asking)
         hanging = asyncio.create_task(ask(asking, "wait"))
         assert await asyncio.wait_for(servicer.begun.get(), 5) == "wait"
         await first.aclose()
@@ -201,6 +212,7 @@ async def test_a_restart_is_bridged_by_patience() -> None:
         running = await first.enter_async_context(serving(batches_app(Batches()), EchoSettings(drain_s=0.0)))
         remote = await stack.enter_async_context(connect("batches", str(running.address)))
         asking = await stack.enter_async_context(client(remote))
+        await accepted(asking)
         assert await ask(asking, "before") == 6
         await first.aclose()
         await until(lambda: lost(asking))  # what is sent before that is of unknown outcome, not patient
@@ -217,6 +229,7 @@ async def test_draining_finishes_what_was_begun() -> None:
         running = await first.enter_async_context(serving(batches_app(servicer), EchoSettings(drain_s=5.0)))
         remote = await stack.enter_async_context(connect("batches", str(running.address)))
         asking = await stack.enter_async_context(client(remote))
+        await accepted(asking)
         waiting = asyncio.create_task(ask(asking, "wait"))
         assert await asyncio.wait_for(servicer.begun.get(), 5) == "wait"
         draining = asyncio.create_task(first.aclose())
@@ -259,3 +272,24 @@ async def test_leaving_the_client_fails_what_is_under_way() -> None:
         await on.client.__aexit__(None, None, None)
         with pytest.raises(OutcomeUnknown):
             await asking
+
+
+async def test_who_is_turned_away_leaves_nothing_behind() -> None:
+    class Prompt:
+        pass
+
+    async def turned_away(asking: Client, prompt: Prompt) -> Exception:
+        with pytest.raises(ServiceUnavailable) as caught:
+            await ask(asking, "nobody there")
+        assert prompt is not None
+        return caught.value
+
+    async with connect("batches", "127.0.0.1:1") as remote, client(remote) as asking:
+        prompts = [Prompt() for _ in range(20)]
+        left = [weakref.ref(prompt) for prompt in prompts]
+        first = await turned_away(asking, prompts[0])
+        for prompt in prompts[1:]:
+            assert await turned_away(asking, prompt) is not first
+        del first, prompt, prompts
+        gc.collect()
+        assert not any(prompt() for prompt in left)
