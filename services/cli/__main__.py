@@ -7,11 +7,14 @@ import click
 
 # Where each command is. It is imported when it is used: `turnpike ask` must not wait for what `turnpike route` needs.
 COMMANDS = {
+    "alias": "services.cli.alias:alias",
     "ask": "services.cli.ask:ask",
     "budget": "services.cli.budget:budget",
     "eval": "services.cli.eval:evaluate",
+    "grant": "services.cli.grant:grant",
     "keys": "services.cli.keys:keys",
     "ledger": "services.cli.ledger:ledger",
+    "policy": "services.cli.policy:policy",
     "reset": "services.cli.reset:reset",
     "route": "services.cli.route:route",
     "simulate": "services.cli.simulate:simulate",

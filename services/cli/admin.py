@@ -75,11 +75,13 @@ class AdminApi:
         stream: Any = getattr(self.stub, method)
         return self.remote.stream(stream, request)
 
-    async def pages(self, method: str, request: Any, items: str, most: int | None) -> list[Any]:
-        """All items of a list, at most `most` of them."""
+    async def pages(
+        self, method: str, request: Any, items: str, most: int | None, *, page_size: int = PAGE_SIZE
+    ) -> list[Any]:
+        """All items of a list, at most `most` of them, so many at a time."""
         found: list[Any] = []
         while True:
-            request.page_size = min(PAGE_SIZE, most - len(found)) if most else PAGE_SIZE
+            request.page_size = min(page_size, most - len(found)) if most else page_size
             answer = await self.call(method, request)
             found += getattr(answer, items)
             if not answer.next_page_token or (most and len(found) >= most):

@@ -30,14 +30,12 @@ class Reached:
 
 def reach_admin(service: str, address: str | None, token: str | None) -> Reached:
     """A service as an admin calls it, by default ours as its operator. Raises click.ClickException."""
-    return _reach(
-        service, address, token, "operator", "--token or --token-file, better by TURNPIKE_ADMIN_TOKEN"
-    )
+    return _reach(service, address, token, "operator", "--token (better: TURNPIKE_ADMIN_TOKEN)")
 
 
 def reach_router(address: str | None, key: str | None) -> Reached:
     """The router as an application calls it, by default ours with the demo's key. Raises click.ClickException."""
-    return _reach("router", address, key, "key", "--key, better by TURNPIKE_KEY")
+    return _reach("router", address, key, "key", "--key (better: TURNPIKE_KEY)")
 
 
 def _reach(service: str, address: str | None, secret: str | None, kept: str, asked: str) -> Reached:

@@ -175,10 +175,17 @@ async def road(
 
 
 @asynccontextmanager
+async def router_beside(on: Road, **settings: Any) -> AsyncIterator[str]:
+    """The address of another router over the same services."""
+    async with _router(on.dsn, on.budgets.address, on.providers, **settings) as address:
+        yield address
+
+
+@asynccontextmanager
 async def replica(on: Road, **settings: Any) -> AsyncIterator[Remote]:
     """Another router over the same services, called by the tenant's key."""
     async with (
-        _router(on.dsn, on.budgets.address, on.providers, **settings) as address,
+        router_beside(on, **settings) as address,
         connect("router", address, token=on.tenant.key_secret) as remote,
     ):
         stub = router_pb2_grpc.RouterServiceStub(remote.channel)

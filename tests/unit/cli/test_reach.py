@@ -17,10 +17,13 @@ ROOT = Path(__file__).parents[3]
 PORTS = {"router": 50051, "budget": 50052, "analytics": 50054}
 ELSEWHERE = "turnpike.example.com:50051"
 COMMANDS: tuple[Sequence[str], ...] = (
+    ("alias", "list"),
     ("ask", "hello"),
     ("budget", "list"),
+    ("grant", "list"),
     ("keys", "list"),
     ("ledger", "heads"),
+    ("policy", "list"),
     ("usage", "sum"),
     ("route", "explain", "dec_1"),
     ("route", "promote", "--version", "shipped"),
