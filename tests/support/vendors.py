@@ -39,6 +39,18 @@ async def cut(request: Request, connection: Connection) -> None:
     connection.reset()
 
 
+def stalling(body: bytes) -> Script:
+    """Begins an answer in one piece at once, and says no more."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.head(headers={"content-type": "application/json", "content-length": "1000"})
+        if body:
+            await connection.write(body)
+        await connection.until_closed()
+
+    return script
+
+
 async def stall(request: Request, connection: Connection) -> None:
     """Takes the request and says nothing."""
     await connection.until_closed()

@@ -7,6 +7,7 @@ leaves the settled failure in `failure` for whoever speaks for it then (the witn
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -218,9 +219,8 @@ class AttemptRun:
         if self.attempt.stream and not content_type.startswith("application/json"):
             return await self._stream(exchange, wire_format, scope)
         # Also what a vendor that was asked for a stream answers as a whole, be it an answer or an error.
-        if not exchange.ended:
-            scope.reschedule(self._ends_at)
-        body = await read_answer(exchange, RESPONSE_BYTES_MAX)
+        arrived = None if exchange.ended else partial(self._more, scope)
+        body = await read_answer(exchange, RESPONSE_BYTES_MAX, arrived=arrived)
         if self.attempt.stream and is_stream(body):
             return await self._stream(Whole(exchange.headers, body), wire_format, scope)
         try:
@@ -234,6 +234,19 @@ class AttemptRun:
                 await self._emit(as_deltas(choice), scope)
             answer.choices = []
         return answer
+
+    def _more(self, scope: asyncio.Timeout, data: bytes) -> None:
+        """A piece of a whole answer is there, so more is to come before it could be idle.
+
+        A head alone is no answer, nor are blanks: some vendors send both at once, to keep the connection while they
+        think. Whoever is silent behind them is late when one would be who has sent nothing.
+        """
+        if data.isspace():
+            return
+        self._phase = "idle"
+        until = self._loop.time() + self._idle_s
+        if until > (scope.when() or 0.0):
+            scope.reschedule(min(self._ends_at, until))
 
     async def _stream(self, exchange: Exchange, wire_format: WireFormat, scope: asyncio.Timeout) -> Answer:
         parser = self._parser = wire_format.stream_parser(exchange.headers)

@@ -1,6 +1,6 @@
 """Bodies of vendors' answers: read within bounds, told from streams, read once more."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from services.providers.domain.failure import unreadable
@@ -36,13 +36,20 @@ def is_stream(body: bytes) -> bool:
     )
 
 
-async def read_answer(exchange: Exchange, at_most: int, *, cut: bool = False) -> bytes:
-    """The rest of an answer. Above `at_most` bytes: the first of them if `cut`, else an error."""
+async def read_answer(
+    exchange: Exchange, at_most: int, *, cut: bool = False, arrived: Callable[[bytes], None] | None = None
+) -> bytes:
+    """The rest of an answer. Above `at_most` bytes: the first of them if `cut`, else an error.
+
+    `arrived` hears of each piece as it comes.
+    """
     pieces: list[bytes] = []
     size = 0
     while data := await exchange.read():
         pieces.append(data)
         size += len(data)
+        if arrived is not None:
+            arrived(data)
         if size > at_most:
             if cut:
                 break

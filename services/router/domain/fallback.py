@@ -103,6 +103,9 @@ PROBE_PATIENCE = 2.0
 IDLE_S = 30.0
 """Silence between tokens that counts as a stall; reasoning models that think aloud stay well below it."""
 
+BODY_IDLE_S = 5.0
+"""The same within an answer in one piece: it is sent when it is complete, so only the network keeps it."""
+
 CONNECT_SHARE = 0.25
 CONNECT_S_MAX = 5.0
 """Of an attempt's patience, what may go by before there is a connection."""

@@ -99,7 +99,7 @@ class Steps:
             price_revision=decision.question.board.price_revision,
             connect_timeout_s=patience.connect_s,
             first_token_timeout_s=patience.first_token_s,
-            idle_timeout_s=min(fallback.IDLE_S, left_s) if ask.streamed else None,
+            idle_timeout_s=min(fallback.IDLE_S if ask.streamed else fallback.BODY_IDLE_S, left_s),
             time_left_s=left_s,
             vendor_user=ask.vendor_user,
         )

@@ -16,7 +16,7 @@ from tests.support.governing import put_policy
 from tests.support.providers import USAGE, chat_answer, chat_chunk
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, Vendor, make_budget, request, road
-from tests.support.vendors import Waiting, cut, failing, speak, stall
+from tests.support.vendors import Waiting, cut, failing, speak, stall, stalling
 from turnpike.budget.v1 import budget_admin_pb2, entities_pb2, ledger_pb2
 from turnpike.common.v1 import content_pb2, error_pb2
 from turnpike.router.v1 import router_pb2, router_pb2_grpc
@@ -209,9 +209,12 @@ async def test_a_deadline_that_passes_charges_what_was_used(on: Road, vendor: Ra
     assert await on.settled() == ["HOLD 1", "COMMIT 1"]
 
 
-async def test_a_stalled_vendor_is_left_for_the_next(on: Road, vendor: RawVendor) -> None:
-    vendor.script = stall
-    response = await on.generate(timeout_s=3.0)
+@pytest.mark.parametrize("begun", [None, b"", b"\n \n", b'{"choices": ['])
+async def test_a_stalled_vendor_is_left_for_the_next(
+    on: Road, vendor: RawVendor, begun: bytes | None
+) -> None:
+    vendor.script = stall if begun is None else stalling(begun)
+    response = await on.generate(timeout_s=9.0)
     assert response.outcome.model == "local/dear"
     assert response.outcome.attempts[0].failure == error_pb2.ERROR_REASON_VENDOR_TIMEOUT
 
