@@ -161,6 +161,16 @@ async def test_decisions_are_kept_once_and_listed_newest_first_page_by_page(data
         await decisions.list(DecisionQuery(Scope("org_1")), page_token(["not a time", "dec_1"]))
 
 
+async def test_records_are_kept_uncompressed(database: Database) -> None:
+    record = bytes(3_000)  # as long as one with twenty candidates; nothing compresses better
+    await Decisions(PostgresDecisions(database)).record([decision(1, record=record)])
+    kept = await database.fetchrow(
+        "SELECT record, pg_column_compression(record) AS compression FROM decision"
+    )
+    assert kept is not None
+    assert (kept["record"], kept["compression"]) == (record, None)
+
+
 async def test_decisions_are_found_by_what_they_say(database: Database) -> None:
     decisions = Decisions(PostgresDecisions(database))
     await decisions.record(
