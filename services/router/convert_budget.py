@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.status import RemoteError
+from services.kernel.errors import OutcomeUnknown
 from services.router.convert_catalogue import from_pb_price, moment
 from services.router.domain.access import Caller
 from services.router.domain.directory import (
@@ -27,6 +28,9 @@ from turnpike.budget.v1 import entities_pb2
 from turnpike.common.v1 import error_pb2, principal_pb2
 
 REASON_PREFIX = "ERROR_REASON_"
+
+_UNTOLD = frozenset({"OUTCOME_UNKNOWN", "INTERNAL"})
+"""Reasons that do not say whether the operation was done: it is asked for again with its key, until that is known."""
 
 
 def reason_name(reason: int) -> str:
@@ -154,11 +158,13 @@ def from_pb_headroom(room: pb.BudgetHeadroom) -> Room:
     )
 
 
-def from_pb_refusal(refusal: pb.Refusal) -> BudgetRefused:
-    """An operation's refusal, as the error it is."""
-    retry = refusal.retry_after
+def from_pb_refusal(refusal: pb.Refusal) -> BudgetRefused | OutcomeUnknown:
+    """An operation's refusal, as the error it is; OutcomeUnknown for one that does not say what was done."""
+    reason, retry = reason_name(refusal.reason), refusal.retry_after
+    if reason in _UNTOLD:
+        return OutcomeUnknown("budget")
     return BudgetRefused.of(
-        reason_name(refusal.reason),
+        reason,
         refusal.message,
         dict(refusal.metadata),
         tuple(_shortfall(item) for item in refusal.budget_failure.shortfalls),
@@ -166,8 +172,10 @@ def from_pb_refusal(refusal: pb.Refusal) -> BudgetRefused:
     )
 
 
-def from_remote_refusal(error: RemoteError) -> BudgetRefused:
+def from_remote_refusal(error: RemoteError) -> BudgetRefused | OutcomeUnknown:
     """A unary call's refusal, as an operation's would be."""
+    if error.reason in _UNTOLD:
+        return OutcomeUnknown("budget")
     failure = error.detail(error_pb2.BudgetFailure)
     shortfalls = tuple(_shortfall(item) for item in failure.shortfalls) if failure is not None else ()
     return BudgetRefused.of(error.reason, error.message, error.facts, shortfalls, error.retry_s)

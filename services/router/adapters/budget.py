@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from services.chassis.batch_client import BatchClient
 from services.chassis.channel import Remote
 from services.chassis.status import RemoteError
+from services.kernel.errors import Cancelled, OutcomeUnknown
 from services.router.convert_budget import (
     fill_pb_key,
     fill_pb_settlement,
@@ -101,7 +102,10 @@ class RemoteHolds:
         receipt = from_pb_receipt(answer.receipt)
         if answer.WhichOneof("next") == "grant":
             return receipt, from_pb_grant(answer.grant)
-        return receipt, from_pb_refusal(answer.refusal)
+        refused = from_pb_refusal(answer.refusal)
+        if isinstance(refused, OutcomeUnknown):
+            raise refused
+        return receipt, refused
 
     async def renew(self, keys: Sequence[AttemptKey], lease_s: float) -> Sequence[AttemptKey]:
         lease = Duration()
@@ -149,6 +153,8 @@ class RemoteHolds:
             answer = await self._remote.unary(method, getattr(operation, kind), timeout_s=OPERATION_TIMEOUT_S)
         except RemoteError as error:
             raise from_remote_refusal(error) from error
+        except Cancelled as error:  # by the other side, which stops: nobody here has cancelled
+            raise OutcomeUnknown("budget") from error
         result = pb.ApplyResult()
         getattr(result, kind).CopyFrom(answer)
         return result
