@@ -42,23 +42,29 @@ _PRIORITIES = {
 
 def to_pb_decision(record: DecisionRecord) -> pb.Decision:
     """The whole record, for people."""
-    message = _without_candidates(record)
+    message = pb.Decision()
+    _fill_all_but_candidates(message, record)
     message.candidates.extend(to_pb_candidates(record.decision))
     return message
 
 
-def to_pb_record(record: DecisionRecord, taken: Taken | None = None) -> pb.Decision:
+def fill_pb_record(message: pb.Decision, record: DecisionRecord, taken: Taken | None = None) -> None:
     """The whole record with its candidates by columns, for analytics: made for every request."""
-    message = _without_candidates(record)
+    _fill_all_but_candidates(message, record)
     fill_pb_table(message, record.decision)
     if taken is not None:
         fill_pb_inputs(message.inputs, record.decision.question, taken)
+
+
+def to_pb_record(record: DecisionRecord, taken: Taken | None = None) -> pb.Decision:
+    """The same as a message of its own."""
+    message = pb.Decision()
+    fill_pb_record(message, record, taken)
     return message
 
 
-def _without_candidates(record: DecisionRecord) -> pb.Decision:
+def _fill_all_but_candidates(message: pb.Decision, record: DecisionRecord) -> None:
     decision = record.decision
-    message = pb.Decision()
     message.decision_id = record.decision_id
     message.request_id = record.request_id
     fill_pb_principal(message.principal, record.caller)
@@ -80,7 +86,6 @@ def _without_candidates(record: DecisionRecord) -> pb.Decision:
         fill_pb_duration(message.duration, record.duration_s)
     if record.ttft_s is not None:
         fill_pb_duration(message.time_to_first_token, record.ttft_s)
-    return message
 
 
 def fill_pb_decided(message: pb.Decision, decision: Decision, reason: str) -> None:

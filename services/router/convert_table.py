@@ -43,6 +43,7 @@ def fill_pb_table(message: pb.Decision, decision: Decision) -> None:
     weather = question.weather
     models, endpoints = _names_of(question.board)
     utility = decision.utility
+    places = np.array(order, np.intp)
     floats = np.array(
         (
             expectation.quality,
@@ -54,8 +55,10 @@ def fill_pb_table(message: pb.Decision, decision: Decision) -> None:
             expectation.quality if expectation.shipped is None else expectation.shipped,
         ),
         "<f4",
-    )[:, order]
-    doubles = np.array((decision.cost_nanos, np.where(np.isfinite(utility), utility, 0.0)), "<f8")[:, order]
+    ).take(places, axis=1)
+    doubles = np.array((decision.cost_nanos, np.where(np.isfinite(utility), utility, 0.0)), "<f8").take(
+        places, axis=1
+    )
     quality, low, high, ttft, duration, failures, shipped = floats
     parts = [
         *[models[index] for index in order],
@@ -68,7 +71,7 @@ def fill_pb_table(message: pb.Decision, decision: Decision) -> None:
         _DURATION + _packed(duration),
         _FAILURES + _packed(failures),
         _UTILITY + _packed(doubles[1]),
-        _BREAKERS + _packed(weather.breaker[order].astype(np.uint8)),  # below 128 a varint is its byte
+        _BREAKERS + _packed(weather.breaker.take(places).astype(np.uint8)),  # below 128 a varint is its byte
     ]
     if expectation.shipped is not None:
         parts.append(_SHIPPED + _packed(shipped))
@@ -77,7 +80,7 @@ def fill_pb_table(message: pb.Decision, decision: Decision) -> None:
         table.MergeFromString(b"".join(parts))
     table.output_tokens.extend([expectation.tokens_of(index) for index in order])
     table.worst_case_nanos.extend([planned.worst_case_nanos for planned in decision.plan])
-    dropped: list[int] = decision.codes[order].tolist()
+    dropped: list[int] = decision.codes.take(places).tolist()
     if any(dropped):
         found = list(zip(order, dropped, strict=True))
         table.excluded_by.extend(

@@ -20,7 +20,7 @@ from services.chassis import tracing
 from services.chassis.channel import Remote
 from services.chassis.status import RemoteError
 from services.kernel.errors import PreconditionFailed, TurnpikeError
-from services.router.convert_decision import to_pb_decision, to_pb_record
+from services.router.convert_decision import fill_pb_record, to_pb_decision, to_pb_record
 from services.router.convert_inputs import from_pb_question
 from services.router.domain.codec import CodecError
 from services.router.domain.plan import Question
@@ -237,14 +237,15 @@ class Decisions:
             if place % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
             record, traceparent = waiting
+            message = request.decisions.add()
             try:
                 taken = self._archive.take(record.decision.question)
-                message = to_pb_record(record, taken)
+                fill_pb_record(message, record, taken)
             except Exception:  # whatever it is, it is this record's
                 log.exception("decision record dropped", decision_id=record.decision_id)
+                del request.decisions[-1]
                 failed.append(waiting)
                 continue
-            request.decisions.append(message)
             request.traceparents.append(traceparent)
             packed.append(waiting)
             size += message.ByteSize()
