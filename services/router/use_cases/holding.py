@@ -100,6 +100,13 @@ class Holding:
                 self._settled(attempt, receipt)
                 span.set(names.COST_NANOS, receipt.charged_nanos)
 
+    async def settle_alone(self) -> None:
+        """Settles what was to be settled with a hold that was not made, so that its cost is known."""
+        if self._unsettled is not None:
+            attempt, settlement = self._unsettled
+            self._unsettled = None
+            await self.settle(attempt, settlement)
+
     def close(self) -> None:
         """Nothing more will be asked: what is not settled is settled in the background."""
         self._free_asking()

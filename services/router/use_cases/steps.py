@@ -135,12 +135,14 @@ class Steps:
     async def another(self, attempt: Attempt, ended: Ended, *, instead: Next | None = None) -> Attempt:
         """The attempt after one that failed before anything was told; raises when there is nothing to try.
 
-        `instead`: the step to take, whatever else would follow.
+        `instead`: the step to take, whatever else would follow, while there are attempts and time left.
         """
         settlement, retry_class, retry_after_s = attempt.failed(ended)
         step: Next | Stop = Stop("no model can be called with it, or at all")
         if not isinstance(ended, _FOR_ALL):
-            step = self._next(attempt, retry_class, retry_after_s)
+            # A trial's failure is its own: the direct road would not know of it, whatever is said of the request.
+            may_help = retry_class if instead is None else RetryClass.OTHER_MODEL
+            step = self._next(attempt, may_help, retry_after_s)
         if isinstance(step, Next):
             step = instead or step
             if step.purpose == "retry":

@@ -101,13 +101,15 @@ class Stream:
             await steps.holding.settle(attempt, settlement)
             raise self._interrupted()
         steps.holding.settle_with_next(attempt, settlement)
+        why: TurnpikeError | None = None
         try:
             admitted = await steps.open_now(step)
+            if admitted is not None:
+                return admitted
         except TurnpikeError as error:  # no room, or nobody to ask for it: the answer ends where it broke off
-            raise self._interrupted() from error
-        if admitted is None:
-            raise self._interrupted()
-        return admitted
+            why = error
+        await steps.holding.settle_alone()
+        raise self._interrupted() from why
 
     def _interrupted(self) -> StreamInterrupted:
         record = self._steps.record

@@ -179,7 +179,10 @@ async def test_streams_are_not_held_back_unless_somebody_says_so(on: Road) -> No
     assert told(finished)[0] == ("local/cheap", "cascade", "another must agree")
 
 
-@pytest.mark.parametrize("script", [failing(500), cut])
+REFUSED = {"error": {"message": "no such parameter", "type": "invalid_request_error"}}
+
+
+@pytest.mark.parametrize("script", [failing(500), failing(400, REFUSED), cut])
 async def test_a_cheap_model_that_fails_gives_way_to_the_strong_one(
     on: Road, cheap: RawVendor, script: Any
 ) -> None:

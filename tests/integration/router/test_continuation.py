@@ -132,6 +132,9 @@ async def test_without_the_budget_service_the_stream_ends_broken(
 
     monkeypatch.setattr(RemoteHolds, "settle_and_hold", away)
     seen, error = await broken(on, routing=ALLOWED)
+    failures = error.detail(error_pb2.AttemptFailures)
+    assert failures is not None
+    assert failures.attempts[0].cost.nanos > 0  # it could be settled by itself
     assert error.reason == "STREAM_INTERRUPTED"
     assert [event.WhichOneof("event") for event in seen] == ["started", "delta"]
     assert other.requests == []
