@@ -1,11 +1,11 @@
 """The composition root of the analytics service."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from services.access import AdminTokens, look_up_by
 from services.analytics.adapters.budget import RemoteLedger
@@ -24,6 +24,7 @@ from services.analytics.use_cases.tail import FollowLedger
 from services.analytics.use_cases.usage import QueryUsage
 from services.analytics.use_cases.waste import QueryWaste
 from services.analytics.use_cases.watch import UsageFeed, WatchUsage
+from services.chassis import tasks
 from services.chassis.app import App, Runtime
 from services.chassis.auth import Authenticator, ServiceTokens
 from services.chassis.call import Call, Caller
@@ -66,7 +67,15 @@ async def bootstrap(settings: AnalyticsSettings, runtime: Runtime) -> AsyncItera
         servicer = AnalyticsServicer(do, usage, following, admins, clock)
         authenticate = routers_record_admins_ask(ServiceTokens(settings.service_tokens, only=ROUTERS), admins)
         forgetting = Forget(PostgresDecisions(database), clock, timedelta(days=settings.decisions_kept_days))
-        async with _running(following), _running(forgetting):
+        async with (
+            _running(following.run(), "following") as tail,
+            _running(forgetting.run(), "forgetting") as broom,
+        ):
+
+            async def background_runs() -> bool:
+                return forgetting.works and not (tail.done() or broom.done())
+
+            runtime.health.component("background", background_runs, critical=False)
             yield [Registration(add_AnalyticsServiceServicer_to_server, servicer, authenticate)]
 
 
@@ -80,14 +89,12 @@ def routers_record_admins_ask(routers: Authenticator, admins: Authenticator) -> 
 
 
 @asynccontextmanager
-async def _running(work: FollowLedger | Forget) -> AsyncIterator[None]:
-    task = asyncio.create_task(work.run(), name=type(work).__name__)
+async def _running(work: Coroutine[Any, Any, None], name: str) -> "AsyncIterator[asyncio.Task[None]]":
+    task = tasks.start(work, name)
     try:
-        yield
+        yield task
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await tasks.end(task)
 
 
 def _heard_of(following: FollowLedger) -> Check:

@@ -96,14 +96,14 @@ def from_pb_entry(entry: ledger.LedgerEntry) -> UsageEntry:
         sequence=entry.sequence,
         occurred_at=entry.occurred_at.ToDatetime(UTC),
         kind=kind,
-        request_id=entry.key.request_id,
+        request_id=_storable(entry.key.request_id),
         attempt=entry.key.attempt,
-        team_id=entry.principal.team_id,
-        project_id=entry.principal.project_id,
-        key_id=entry.principal.key_id,
-        user_id=entry.principal.user_id,
-        model=entry.model,
-        outcome="released" if kind == "release" else entry.outcome.lower(),
+        team_id=_storable(entry.principal.team_id),
+        project_id=_storable(entry.principal.project_id),
+        key_id=_storable(entry.principal.key_id),
+        user_id=_storable(entry.principal.user_id),
+        model=_storable(entry.model),
+        outcome="released" if kind == "release" else _storable(entry.outcome.lower()),
         cost_nanos=cost,
         overage_nanos=entry.overage.nanos,
         unconfirmed_nanos=unconfirmed,
@@ -111,9 +111,14 @@ def from_pb_entry(entry: ledger.LedgerEntry) -> UsageEntry:
         output_tokens=usage.output_tokens if usage.HasField("output_tokens") else None,
         cache_read_tokens=usage.cache_read_tokens if usage.HasField("cache_read_tokens") else None,
         reasoning_tokens=usage.reasoning_tokens if usage.HasField("reasoning_tokens") else None,
-        endpoint_id=entry.endpoint_id,
-        dimensions=dict(entry.dimensions),
+        endpoint_id=_storable(entry.endpoint_id),
+        dimensions={_storable(name): _storable(value) for name, value in entry.dimensions.items()},
     )
+
+
+def _storable(text: str) -> str:
+    """Postgres keeps no U+0000, and a ledger that has one is never changed: it reads as a character nobody knows."""
+    return text.replace("\0", "\ufffd")
 
 
 def from_pb_decision(decision: Decision) -> DecisionRecord:

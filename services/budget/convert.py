@@ -38,6 +38,9 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9\-_.:]{1,128}")
 _is_request_id = REQUEST_ID.fullmatch
 TEXT_MAX = 64
 """Of a dimension's name and value, and of ids of endpoints."""
+VENDOR_REQUEST_ID_MAX = 256
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""Not in what usage is reported by: the ledger is never changed, and stores that read it cannot keep U+0000."""
 REASON_MAX = 128
 GROUPS_MAX = 32
 CLAIM = re.compile(r"[A-Za-z0-9\-_.:]{1,64}")
@@ -136,8 +139,7 @@ def _terms(terms: pb.HoldTerms, organisation_id: str, caller: Caller) -> Terms:
     groups = tuple(terms.model_groups)
     if len(groups) > GROUPS_MAX:
         raise InvalidRequest.of("terms.model_groups", f"has more than {GROUPS_MAX} groups")
-    if len(terms.endpoint_id) > TEXT_MAX:
-        raise InvalidRequest.of("terms.endpoint_id", f"has more than {TEXT_MAX} characters")
+    _endpoint(terms.endpoint_id, "terms.endpoint_id")
     try:
         ModelRef.parse(terms.model)
     except ValueError as wrong:
@@ -185,9 +187,11 @@ def _commit(
     settlement: pb.Settlement, request_id: str, attempt: int, lease: str, caller: Caller
 ) -> CommitAsk:
     usage = _usage(settlement.usage) if settlement.HasField("usage") else None
-    if len(settlement.vendor_request_id) > 256 or len(settlement.endpoint_id) > TEXT_MAX:
+    _endpoint(settlement.endpoint_id, "settlement.endpoint_id")
+    # Vendors choose it: whatever is in it, what was consumed is settled.
+    if len(settlement.vendor_request_id) > VENDOR_REQUEST_ID_MAX:
         raise InvalidRequest.of(
-            "settlement", "names an endpoint or a vendor's request by a text that is too long"
+            "settlement.vendor_request_id", f"has more than {VENDOR_REQUEST_ID_MAX} characters"
         )
     outcome = _OUTCOMES.get(settlement.outcome)
     if outcome is None:
@@ -322,6 +326,11 @@ def _lease(lease: Duration, field: str) -> int:
     return lease_us
 
 
+def _endpoint(endpoint_id: str, field: str) -> None:
+    if len(endpoint_id) > TEXT_MAX or CONTROL.search(endpoint_id):
+        raise InvalidRequest.of(field, f"has more than {TEXT_MAX} characters, or a control character")
+
+
 def _dimensions(dimensions: Mapping[str, str], field: str) -> dict[str, str]:
     if len(dimensions) > DIMENSIONS_MAX:
         raise InvalidRequest.of(field, f"has more than {DIMENSIONS_MAX} entries")
@@ -330,6 +339,8 @@ def _dimensions(dimensions: Mapping[str, str], field: str) -> dict[str, str]:
             raise InvalidRequest.of(
                 field, f"has a name or value that is empty or longer than {TEXT_MAX} characters"
             )
+        if CONTROL.search(name) or CONTROL.search(value):
+            raise InvalidRequest.of(field, "has a name or value with a control character")
     return dict(sorted(dimensions.items()))
 
 

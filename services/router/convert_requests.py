@@ -31,6 +31,8 @@ MODEL_LENGTH_MAX = 264
 MODELS_KEPT = 1_024
 """Names of models whose plain wishes are remembered."""
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-_.: ]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""What metadata become goes into a ledger that is never changed, and is read by stores that cannot keep U+0000."""
 
 _STRATEGIES = {
     decision_pb2.STRATEGY_UNSPECIFIED: None,
@@ -164,6 +166,9 @@ def _check_metadata(metadata: "object", faults: Faults) -> None:
     for name, value in items.items():
         if not name or len(name) > METADATA_LENGTH_MAX or len(value) > METADATA_LENGTH_MAX:
             faults.add("metadata", f"names and values have 1 to {METADATA_LENGTH_MAX} characters")
+            return
+        if _CONTROL.search(name) or _CONTROL.search(value):
+            faults.add("metadata", "names and values have no control characters")
             return
 
 

@@ -1,6 +1,7 @@
 """Forgets decision records whose time is over, what only they were made from, and what was read from them.
 
-Replicas may all do so: none waits for another's rows. While the store is down nothing is forgotten; it is later.
+Replicas may all do so: none waits for another's rows. While the store is down nothing is forgotten; it is later, and so
+after a fault of ours.
 """
 
 import asyncio
@@ -30,6 +31,12 @@ class Forget:
         self._store = store
         self._clock = clock
         self._kept = kept
+        self._failed = False
+
+    @property
+    def works(self) -> bool:
+        """False if a fault of ours kept it from forgetting when it last tried."""
+        return not self._failed
 
     async def run(self) -> None:
         """Forgets until cancelled."""
@@ -39,6 +46,11 @@ class Forget:
             except TurnpikeError as error:
                 log.warning("nothing forgotten", reason=error.reason, error=error.message)
                 forgotten = 0
+            except Exception:  # what is not forgotten in time is a promise broken: it is tried again
+                log.exception("forgetting failed")
+                forgotten, self._failed = 0, True
+            else:
+                self._failed = False
             await asyncio.sleep(PAUSE_S if forgotten else LOOK_EVERY_S)
 
     async def once(self) -> int:

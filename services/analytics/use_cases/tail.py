@@ -32,6 +32,7 @@ class FollowLedger:
         self._store = store
         self._feed = feed
         self._heard_at: float | None = None
+        self._failed_at: float | None = None
 
     @property
     def silence_s(self) -> float | None:
@@ -40,11 +41,12 @@ class FollowLedger:
 
     @property
     def followed(self) -> bool:
-        """Whether the ledger is heard of."""
-        return self.silence_s is not None and self.silence_s < SILENCE_S_MAX
+        """Whether the ledger is heard of, and nothing unforeseen has kept it from being stored lately."""
+        failed = self._failed_at is not None and time.monotonic() - self._failed_at < SILENCE_S_MAX
+        return self.silence_s is not None and self.silence_s < SILENCE_S_MAX and not failed
 
     async def run(self) -> None:
-        """Follows the ledger until cancelled. Whatever stops it is logged, shows in `silence_s`, and is tried again."""
+        """Follows the ledger until cancelled. Whatever stops it is logged, shows in `followed`, and is tried again."""
         wait_s = RETRY_S_MIN
         while True:
             heard_at = self._heard_at
@@ -54,6 +56,10 @@ class FollowLedger:
                 await self._pass_over(left)
             except TurnpikeError as error:
                 log.warning("ledger tail lost", reason=error.reason, error=error.message)
+            except Exception:  # a fault of ours: usage of everybody must not end with it
+                log.exception("ledger tail failed")
+                self._failed_at = time.monotonic()
+                heard_at = self._heard_at  # what was heard did not help
             wait_s = RETRY_S_MIN if self._heard_at != heard_at else min(RETRY_S_MAX, wait_s * 2)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 

@@ -315,6 +315,9 @@ async def test_a_model_without_a_price_is_refused(tenant: Tenant, router: Any) -
         ({"nanos": 1, "lease": Duration(seconds=3601)}, "terms.lease"),
         ({"nanos": 1, "lease": Duration(seconds=-1)}, "terms.lease"),
         ({"nanos": 1, "dimensions": {"": "x"}}, "terms.dimensions"),
+        ({"nanos": 1, "dimensions": {"x": "a\0b"}}, "terms.dimensions"),
+        ({"nanos": 1, "dimensions": {"a\nb": "x"}}, "terms.dimensions"),
+        ({"nanos": 1, "endpoint_id": "a\0b"}, "terms.endpoint_id"),
         ({"nanos": 1, "dimensions": {f"d{n}": "x" for n in range(17)}}, "terms.dimensions"),
     ],
 )

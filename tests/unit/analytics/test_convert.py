@@ -45,6 +45,11 @@ def test_a_commit_says_cost_and_counts_and_unknown_stays_unknown() -> None:
     assert found.occurred_at == datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
+def test_no_text_of_the_ledger_is_one_that_postgres_cannot_keep() -> None:
+    found = from_pb_entry(entry("COMMIT", endpoint_id="e\0", dimensions={"x\0": "a\0b"}))
+    assert (found.endpoint_id, found.dimensions) == ("e\ufffd", {"x\ufffd": "a\ufffdb"})
+
+
 def test_what_is_released_cost_nothing() -> None:
     found = from_pb_entry(entry("RELEASE", amount=Money(nanos=70)))
     assert (found.cost_nanos, found.outcome) == (0, "released")
