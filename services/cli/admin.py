@@ -22,7 +22,7 @@ from rich.text import Text
 from services.chassis.channel import Remote, connect
 from services.cli.reach import FILE, reach_admin, secret_in
 from services.cli.words import amount, moment
-from services.kernel.errors import TurnpikeError
+from services.kernel.errors import ServiceUnavailable, TurnpikeError
 from services.kernel.money import Money
 from turnpike.budget.v1 import entities_pb2
 from turnpike.budget.v1.budget_admin_pb2_grpc import BudgetAdminServiceStub
@@ -117,6 +117,11 @@ def service_command(service: str, variable: str, stub: Callable[[Any], Any]) -> 
             access = Access(service, reached.address, reached.secret, as_json, stub, reached.as_operator_of)
             try:
                 asyncio.run(command(access, **given))
+            except ServiceUnavailable as away:
+                hint = " Is the stack running? `turnpike up` starts it." if reached.local else ""
+                raise click.ClickException(
+                    f"{away.message} It was looked for at {reached.address}.{hint}"
+                ) from away
             except TurnpikeError as refused:
                 raise click.ClickException(refused.message) from refused
 

@@ -28,7 +28,7 @@ from turnpike.router.v1 import router_admin_pb2 as pb
 GROUPS = ("team", "project", "task", "model")
 MODELS_SHOWN = 4  # those that would have got most; --json has all
 VALUE_CHARS = 40  # of what changed, in the trail; whatever is longer is named alone
-_NO_NEWS = ("kind", "version", "created_at", "created_by")
+_NO_NEWS = ("kind", "version", "created_at", "created_by", "comment")
 
 
 @click.command()
@@ -70,7 +70,8 @@ async def simulate(
 
     Requests are decided again by it, by the engine itself, and nobody is called. Costs are of the tokens that were
     used, at today's prices; qualities are expected ones. --by model tells the models that answered apart: each row says
-    where their requests would have gone. The newest 20,000 are looked at.
+    where their requests would have gone. What failed then has cost nothing before and costs something after: --by model
+    tells it apart as "no answer". The newest 20,000 are looked at.
     """
     subject = subject_of(scope) if scope else ""
     whose = organisation_of(organisation, subject, access.demo)
@@ -86,7 +87,8 @@ async def simulate(
     async with access.admin() as api:
         await insist_on_sound(api, file, text, whose)
         found = await api.call("SimulatePolicy", request, timeout_s=WALK_TIMEOUT_S)
-    columns: list[Column] = [(by, lambda line: line.group or "–")] if by else []
+    unnamed = "no answer" if by == "model" else "–"
+    columns: list[Column] = [(by, lambda line: line.group or unnamed)] if by else []
     columns += [
         (">requests", lambda line: f"{line.requests:,}"),
         (">moved", lambda line: f"{line.moved:,}"),
@@ -144,15 +146,20 @@ async def audit(access: Access, entity: str, shared: bool, most: int, organisati
         ("who", lambda r: r.admin_token_id),
         ("what", lambda r: r.method),
         ("on", lambda r: r.entity_id),
-        ("changed", lambda r: _changed(r.before_json, r.after_json)),
+        ("changed", lambda r: _changed(_entity(r.before_json), _entity(r.after_json))),
+        ("why", lambda r: str(_entity(r.after_json).get("comment", ""))),
     ]
     show(access, records, columns)
 
 
-def _changed(before_json: str, after_json: str) -> str:
+def _entity(text: str) -> Mapping[str, Any]:
+    """What was changed, as the trail has it; nothing: there was none."""
+    found: Mapping[str, Any] = json.loads(text) if text else {}
+    return found
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """What a change changed, in a line: short values from what to what, long ones by name."""
-    before: Mapping[str, Any] = json.loads(before_json) if before_json else {}
-    after: Mapping[str, Any] = json.loads(after_json) if after_json else {}
     if not before or not after:
         return "made" if after else "removed"
     changes = []

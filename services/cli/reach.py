@@ -10,6 +10,7 @@ from services.local import ports
 from services.local.state import StateFolder, default_folder
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_CALLED = {"operator": "operator token", "key": "demo key"}
 SECRET_BYTES_MAX = 4096
 """A token or key is far shorter; whatever is longer is another file."""
 
@@ -50,7 +51,7 @@ def _reach(service: str, address: str | None, secret: str | None, kept: str, ask
     ours: str = getattr(local, service)
     if address and not _same(address, ours):
         raise click.UsageError(
-            f"{address} is not this machine's stack, whose {kept} stays here: say with which to call, by {asked}"
+            f"the local stack's {_CALLED[kept]} is not for {address}: say with which to call there, by {asked}"
         )
     return Reached(ours, secret or getattr(local, kept), local)
 

@@ -181,8 +181,10 @@ async def test_who_may_not_is_told_so(on: Road, whose: tuple[str, ...], tmp_path
 async def test_an_unreachable_router_is_said_at_once(tmp_path: Path) -> None:
     file = written(tmp_path, CHEAP)
     for words in (("check", file), ("list",), ("put", file, "--scope", "org_1")):
-        failed = await typed(f"unix:{tmp_path}/nobody.sock", "policy", *words)
+        nobody = f"unix:{tmp_path}/nobody.sock"
+        failed = await typed(nobody, "policy", *words)
         assert failed.exit_code == 1
+        assert nobody in failed.stderr
         assert "The router service cannot be reached" in failed.stderr
 
 

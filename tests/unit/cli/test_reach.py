@@ -48,7 +48,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_local_secret_leaves_for_another_address(words: Sequence[str]) -> None:
     refused = CliRunner().invoke(main, [*words, "--address", ELSEWHERE])
     assert refused.exit_code == 2, refused.output
-    assert "is not this machine's stack" in refused.output
+    assert f"is not for {ELSEWHERE}" in refused.output
 
 
 @pytest.mark.usefixtures("stack")
