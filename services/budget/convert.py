@@ -197,7 +197,6 @@ def _commit(
     if outcome is None:
         raise InvalidRequest.of("settlement.outcome", "is not known")
     dimensions = settlement.dimensions
-    count = len(dimensions)
     return CommitAsk(
         request_id,
         attempt,
@@ -208,13 +207,9 @@ def _commit(
         outcome,
         settlement.endpoint_id,
         settlement.vendor_request_id,
-        _dimensions(dimensions, "settlement.dimensions") if count else _NO_DIMENSIONS,
+        _dimensions(dimensions, "settlement.dimensions") if dimensions else _NO_DIMENSIONS,
         settlement.witness,
         settlement.cost_from_vendor,
-        # Only a map of several entries has an order that must be forced.
-        _digest(
-            settlement.SerializeToString(deterministic=True) if count > 1 else settlement.SerializeToString()
-        ),
     )
 
 

@@ -45,7 +45,7 @@ from services.budget.domain.operations import (
     RenewAsk,
     Renewed,
 )
-from services.budget.domain.settling import charge, settle, settle_late
+from services.budget.domain.settling import RELEASED, charge, is_same, settle, settle_late
 from services.budget.domain.tree import Tree
 from services.budget.domain.writing import append, lease_token, move
 from services.budget.errors import HoldAlreadySettled, HoldNotFound, HoldNotYours
@@ -190,14 +190,13 @@ def commit(tree: Tree, ask: CommitAsk) -> Receipt:
     held = tree.holds.get((ask.request_id, ask.attempt))
     if held is None:
         held = _settled(tree, ask)
-        if held.settle_digest == ask.digest and held.settle_kind != Kind.RELEASE:
-            assert held.receipt is not None
+        assert held.receipt is not None
+        if is_same(held, ask):
             return held.receipt
         if not held.unconfirmed:
             raise already_settled(held)
         cost = charge(tree, held, ask)
         if cost.unconfirmed:
-            assert held.receipt is not None
             return held.receipt  # nobody knows better yet
         return settle_late(tree, held, cost, ask)
     _may_settle(tree, held, ask)
@@ -215,7 +214,7 @@ def release(tree: Tree, ask: ReleaseAsk) -> Released:
         receipt = settle(tree, held, Kind.RELEASE, None, ask)
     elif held.unconfirmed:
         receipt = settle_late(tree, held, None, ask)
-    elif held.receipt.charged == 0 and held.settle_digest == "released":
+    elif held.receipt.charged == 0 and held.settled_as == RELEASED:
         receipt = held.receipt
     else:
         raise already_settled(held)
@@ -369,7 +368,7 @@ def _state(held: Hold) -> int:
         return STATE_OPEN
     if held.unconfirmed:
         return STATE_UNCONFIRMED
-    return STATE_RELEASED if held.settle_digest == "released" else STATE_COMMITTED
+    return STATE_RELEASED if held.settled_as == RELEASED else STATE_COMMITTED
 
 
 def _open(tree: Tree, request_id: str, attempt: int) -> Hold:

@@ -11,10 +11,11 @@ declares, so that a leg is a few digits and the ledger still says everything by 
     un 1: unconfirmed       c   charged in all after CORRECT   re  unconfirmed charge that a CORRECT replaces
     u  usage counts         oc  outcome                        x   dimensions
     e  endpoint             vr  vendor's request id            pr  price revision
-    by who made the hold    d   digest of the request          le  lease length, µs               ex extension number
+    by who made the hold    d   digest of a hold's request     le  lease length, µs               ex extension number
     h  sequence of the hold w   windows declared or limits changed: [number, budget, unit, start, end, limit, known]
     sh budgets in shadow mode that would have refused          why reason        org organisation (first entry)
     tk [input, output] token bounds of a hold                  wi  1: a witness settled           cv  1: vendor's cost
+    cc 1: nobody stated the cost
 """
 
 import json

@@ -28,8 +28,8 @@ class Hold(Struct, eq=False, gc=False):
     """By number: (asked amount or -1, tokens asked, sequence, amount and expiry after it)."""
     receipt: Receipt | None = None
     """None while open."""
-    settle_kind: int = 0
-    settle_digest: str = ""
+    settled_as: str = ""
+    """What its settlement is known by when it is repeated (settling.py); empty: nobody spoke."""
     unconfirmed: bool = False
     """True if it was charged in full without anybody confirming it; a late commit may put that right, once."""
 

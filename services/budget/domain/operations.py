@@ -105,7 +105,6 @@ class CommitAsk(Struct, gc=False):
     dimensions: Mapping[str, str]
     witness: bool
     cost_from_vendor: bool
-    digest: str
 
 
 class ReleaseAsk(Struct, gc=False):

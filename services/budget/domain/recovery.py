@@ -11,7 +11,7 @@ from services.budget.domain.counters import Counter, Legs
 from services.budget.domain.entries import Kind, decoded, text
 from services.budget.domain.holds import Hold
 from services.budget.domain.operations import AttemptId, Receipt, Terms
-from services.budget.domain.settling import RELEASED
+from services.budget.domain.settling import said_in
 from services.budget.domain.tree import STEP, Tree
 
 _SETTLING = {Kind.COMMIT, Kind.RELEASE, Kind.EXPIRE}
@@ -95,8 +95,7 @@ def _settled(hold: Hold, fields: Mapping[str, Any]) -> None:
     hold.receipt = Receipt(
         charged, fields.get("o", 0), fields.get("rel", 0), hold.unconfirmed, correct, fields["n"]
     )
-    hold.settle_kind = kind
-    hold.settle_digest = RELEASED if released else fields.get("d", "")
+    hold.settled_as = "" if kind == Kind.EXPIRE else said_in(fields)
 
 
 def missing_counters(tree: Tree, holds: Iterable[Hold]) -> set[int]:

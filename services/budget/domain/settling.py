@@ -1,5 +1,7 @@
 """What an attempt is charged, and how its hold becomes spent: at once, in silence, or corrected later."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from services.budget.domain.budgets import LIMIT_MAX
@@ -16,7 +18,7 @@ from services.kernel.pricing import RateUnknown, Usage, charge_nanos
 UNKNOWN = "UNKNOWN"
 """The outcome of an attempt that was sent and of which nobody knows what became."""
 RELEASED = "released"
-"""Stands for the content of a release, which has none."""
+"""What a release is known by: it has no content."""
 
 
 class Charge(Struct, gc=False):
@@ -100,9 +102,10 @@ def settle(
             if counter.spent + counter.overage >= counter.alert_at:
                 due.append(counter)
         parts.append(f"{prefix}{back},{spent},{over}]")
+    details, settled_as = _details(held, ask)
     fields = (
         f'{held.path_json},"$":{amount if released else nanos},"l":[{",".join(parts)}],"h":{held.sequence},'
-        f'"rel":{freed},"pr":{held.price_revision}{_details(held, ask)}'
+        f'"rel":{freed},"pr":{held.price_revision},{details}'
     )
     if overage:
         fields += f',"o":{overage}'
@@ -120,8 +123,7 @@ def settle(
     held.legs_numbers = legs.numbers
     held.legs = None
     held.unconfirmed = unconfirmed
-    held.settle_kind = int(kind)
-    held.settle_digest = _digest(ask)
+    held.settled_as = settled_as
     del tree.holds[held.key]
     tree.settled[held.key] = held
     return receipt
@@ -155,9 +157,10 @@ def settle_late(tree: Tree, held: Hold, cost: Charge | None, ask: CommitAsk | Re
             move(tree, counter, by_unit, unconfirmed=unsure[unit])
         parts.append([unit, list(numbers), *by_unit])
     overage = max(0, nanos - held.amount)
+    details, settled_as = _details(held, ask)
     fields = (
         f'{held.path_json},"$":{nanos - held.amount},"l":{text(parts)},"h":{held.sequence},"c":{nanos},'
-        f'"re":{held.amount},"rel":{max(0, held.amount - nanos)},"pr":{held.price_revision}{_details(held, ask)}'
+        f'"re":{held.amount},"rel":{max(0, held.amount - nanos)},"pr":{held.price_revision},{details}'
     )
     if overage:
         fields += f',"o":{overage}'
@@ -169,12 +172,11 @@ def settle_late(tree: Tree, held: Hold, cost: Charge | None, ask: CommitAsk | Re
     if overage:
         facts = {"request_id": held.key[0], "attempt": held.key[1], "charged": nanos, "overage": overage}
         tree.draft.alerts.append((sequence, "overage", facts))
-    tree.draft.undo.append(("corrected", held, before, held.settle_kind, held.settle_digest))
+    tree.draft.undo.append(("corrected", held, before, held.settled_as))
     receipt = Receipt(nanos, overage, max(0, held.amount - nanos), False, True, sequence)
     held.receipt = receipt
     held.unconfirmed = False
-    held.settle_kind = int(Kind.CORRECT)
-    held.settle_digest = _digest(ask)
+    held.settled_as = settled_as
     return receipt
 
 
@@ -193,33 +195,55 @@ def _fits_arithmetic(
                 raise InvalidRequest.of("settlement", "charges more than can be counted")
 
 
-def _digest(ask: CommitAsk | ReleaseAsk | None) -> str:
-    if isinstance(ask, CommitAsk):
-        return ask.digest
-    return "" if ask is None else RELEASED
-
-
-def _details(held: Hold, ask: CommitAsk | ReleaseAsk | None) -> str:
-    """What the settlement says beyond amounts, as JSON fields."""
+def _details(held: Hold, ask: CommitAsk | ReleaseAsk | None) -> tuple[str, str]:
+    """What the settlement says beyond amounts, as JSON fields; and what it is known by when it is repeated."""
     terms = held.terms
     if ask is None:
         extra = f',"x":{text(terms.dimensions)}' if terms.dimensions else ""
-        return f',"oc":"{UNKNOWN}","e":{text(terms.endpoint_id)}{extra}'
+        return f'"oc":"{UNKNOWN}","e":{text(terms.endpoint_id)}{extra}', ""
     by = f',"by":{text(ask.caller)}' if ask.caller != terms.caller else ""
     if type(ask) is ReleaseAsk:
         extra = f',"x":{text(terms.dimensions)}' if terms.dimensions else ""
-        return f',"d":"{RELEASED}","why":{text(ask.reason)},"e":{text(terms.endpoint_id)}{extra}{by}'
-    assert isinstance(ask, CommitAsk)
-    dimensions = {**terms.dimensions, **ask.dimensions} if ask.dimensions else terms.dimensions
-    more: dict[str, object] = {"e": ask.endpoint_id or terms.endpoint_id}
+        return (
+            f'"d":"{RELEASED}","why":{text(ask.reason)},"e":{text(terms.endpoint_id)}{extra}{by}',
+            RELEASED,
+        )
+    said = _said(held, ask)  # type: ignore[arg-type]
+    return said + by, said
+
+
+def is_same(held: Hold, ask: CommitAsk) -> bool:
+    """Whether this commit is the one that settled the hold: it would write what is written."""
+    receipt = held.receipt
+    assert receipt is not None, "only what was settled can be repeated"
+    return held.settled_as == _said(held, ask) and ask.cost in (None, receipt.charged)
+
+
+def said_in(fields: Mapping[str, object]) -> str:
+    """What a settlement is known by that left an entry with these fields."""
+    if fields.get("d") == RELEASED:
+        return RELEASED
+    return text({name: fields[name] for name in _SAID if name in fields})[1:-1]
+
+
+_SAID = ("oc", "e", "u", "x", "vr", "wi", "cv", "cc")
+"""Fields of an entry that say how an attempt ended, in the order in which they are written."""
+
+
+def _said(held: Hold, ask: CommitAsk) -> str:
+    terms = held.terms
+    said: dict[str, object] = {"oc": ask.outcome, "e": ask.endpoint_id or terms.endpoint_id}
     if ask.usage is not None:
-        more["u"] = ask.usage
+        said["u"] = ask.usage
+    dimensions = {**terms.dimensions, **ask.dimensions} if ask.dimensions else terms.dimensions
     if dimensions:
-        more["x"] = dimensions
+        said["x"] = dimensions
     if ask.vendor_request_id:
-        more["vr"] = ask.vendor_request_id
+        said["vr"] = ask.vendor_request_id
     if ask.witness:
-        more["wi"] = 1
+        said["wi"] = 1
     if ask.cost_from_vendor:
-        more["cv"] = 1
-    return f',"d":"{ask.digest}","oc":"{ask.outcome}",{text(more)[1:-1]}{by}'
+        said["cv"] = 1
+    if ask.cost is None:
+        said["cc"] = 1
+    return text(said)[1:-1]

@@ -103,13 +103,8 @@ class Tree:
                     self.holds[key] = hold
                     heapq.heappush(self.expiries, (hold.expires_us, hold.sequence, key))
                 case "corrected":
-                    _, hold, receipt, kind, digest = change
-                    hold.receipt, hold.settle_kind, hold.settle_digest, hold.unconfirmed = (
-                        receipt,
-                        kind,
-                        digest,
-                        True,
-                    )
+                    _, hold, hold.receipt, hold.settled_as = change
+                    hold.unconfirmed = True
                 case "extended":
                     _, hold, number, amount, tokens = change
                     del hold.extensions[number]

@@ -682,9 +682,7 @@ class Simulation:
         cost = chance.choice((0, amount // 3, amount, amount, amount + 7, None))
         usage = (50, 100, None, None, None, None, None, None, None, None, 1) if cost is not None else None
         outcome = "SUCCEEDED" if cost is not None else "UNKNOWN"
-        return CommitAsk(
-            *key, self._caller(), "", cost, usage, outcome, "", "", {}, False, False, digest=f"c{cost}"
-        )
+        return CommitAsk(*key, self._caller(), "", cost, usage, outcome, "", "", {}, False, False)
 
     # ---- what happens to it ------------------------------------------------------------------------------------------
 
