@@ -22,6 +22,8 @@ SETTLED_KEPT = 20_000
 """Settled attempts of late that are answered without asking the store; about 10 MB a tree."""
 PATHS_KEPT = 20_000
 """Resolved (key, user, model, groups) combinations."""
+EXPIRIES_SPARE = 256
+"""Leases that nobody waits for any more, beside one for each open hold, before they are cleared away."""
 OVER_KEPT_US = 600_000_000
 """Windows that ended longer ago are read from the store when a late correction needs one."""
 STEP = 500
@@ -56,6 +58,7 @@ class Tree:
         self.holds: dict[AttemptId, Hold] = {}
         self.settled: OrderedDict[AttemptId, Hold] = OrderedDict()
         self.expiries: list[tuple[int, int, AttemptId]] = []
+        """(end of the lease, sequence, attempt), the earliest first; also of holds that have not waited for it."""
         self.expiry_grace_us = 0
         """No lease ends before this moment: callers that waited for the tree may still speak."""
         self.draft: Draft = Draft(0, 0, sequence, head, next_counter)
@@ -82,6 +85,9 @@ class Tree:
         """The journal has the batch."""
         while len(self.settled) > SETTLED_KEPT:
             self.settled.popitem(last=False)
+        if len(self.expiries) > 2 * len(self.holds) + EXPIRIES_SPARE:
+            self.expiries = [(hold.expires_us, hold.sequence, key) for key, hold in self.holds.items()]
+            heapq.heapify(self.expiries)
 
     def forget_settled(self, until: int) -> None:
         """Holds made up to this entry have left the ledger: their ids are free for new ones."""
