@@ -77,39 +77,6 @@ async def test_what_does_not_fit_is_refused_with_every_figure(tenant: Tenant, ro
     assert (await router.Hold(hold(tenant, 300_000_000))).grant.amount.nanos == 300_000_000
 
 
-async def test_a_run_that_was_not_heard_of_frees_no_hold_of_a_later_one(
-    budgets: Budgets, tenant: Tenant, router: Any
-) -> None:
-    """The first run's hold was lost with its owner, and nobody told the run: what it frees is not what is there now."""
-    key = attempt(tenant)
-    asked = hold(tenant, 400_000_000, key, claim="second run")
-    await router.Hold(asked)
-    late = pb.ReleaseRequest(key=key, reason="nothing was sent", claim="first run")
-    with pytest.raises(RemoteError) as refused:
-        await router.Release(late)
-    assert refused.value.reason == "HOLD_NOT_FOUND"
-    assert (await standing(budgets, tenant)).status.held == 400_000_000
-    unconfirmed = (await router.Commit(commit(key, None, usage=None))).receipt
-    assert unconfirmed.unconfirmed
-    with pytest.raises(RemoteError) as refused:
-        await router.Release(late)
-    assert refused.value.reason == "HOLD_NOT_FOUND"
-    assert (await router.Commit(commit(key, 150_000_000))).receipt.charged.nanos == 150_000_000
-    assert (await standing(budgets, tenant)).status.spent == 150_000_000
-
-
-async def test_a_run_frees_its_own_hold(budgets: Budgets, tenant: Tenant, router: Any) -> None:
-    for claim in (
-        "dec_1.2:3",
-        "a run of ours, called by a name that is much longer than what an entry has room for",
-    ):
-        key = attempt(tenant)
-        await router.Hold(hold(tenant, 400_000_000, key, claim=claim))
-        freed = await router.Release(pb.ReleaseRequest(key=key, reason="nothing was sent", claim=claim))
-        assert freed.released.nanos == 400_000_000
-    assert (await standing(budgets, tenant)).status.held == 0
-
-
 async def test_the_same_again_gets_the_same_answer(tenant: Tenant, router: Any) -> None:
     asked = hold(tenant, 100)
     first = await router.Hold(asked)
