@@ -6,7 +6,7 @@ revision changed, writes nothing, reads what changed, and decides again. So the 
 nothing is decided by what was before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -74,10 +74,11 @@ class TreeChange(Protocol):
         amount_nanos: int,
         reason: str,
         about: tuple[str, int] | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> int:
         """Appends a RERATE or ADJUST entry (`kind`) and returns its sequence. `amount_nanos` is the signed difference
-        in money, `about` the (request_id, attempt) it puts right. Raises PreconditionFailed if a window's spent amount
-        would become negative."""
+        in money, `about` the (request_id, attempt) it puts right, `told` what the entry repeats of that.
+        Raises PreconditionFailed if a window's spent amount would become negative."""
         ...
 
     async def checkpoint(self, parts: Sequence[str]) -> int:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import asyncpg
 
+from services.analytics.adapters.postgres_entries import entry_of
 from services.analytics.domain.decisions import DecisionRecord, Snapshot
 from services.analytics.domain.queries import DecisionQuery, TimeRange, UsageQuery
-from services.analytics.domain.usage import Freshness, LedgerPage, UsageRow, UsageTotals
+from services.analytics.domain.usage import Freshness, LedgerPage, UsageEntry, UsageRow, UsageTotals
 from services.chassis.postgres import Database
 
 SNAPSHOTS_OUTLIVE = timedelta(days=1)  # the records that name them; routers tell of those in use once a day
@@ -41,7 +43,7 @@ class PostgresUsage:
 
     async def store(self, page: LedgerPage) -> bool:
         """Stores a page, its sums and the new position in one statement; False if it does not follow the position."""
-        usage = page.usage
+        usage = await self._with_attempts(page.usage)
         stored = await self._database.fetchval(
             self._sql["store_usage"],
             page.organisation_id,
@@ -70,6 +72,29 @@ class PostgresUsage:
             [json.dumps(entry.dimensions) for entry in usage],
         )
         return bool(stored)
+
+    async def _with_attempts(self, usage: Sequence[UsageEntry]) -> Sequence[UsageEntry]:
+        """The entries, those of them that do not say whose they are (re-rated before the ledger said it) as their
+        attempt's charge says it. Found by a scan of the organisation's entries: there are no new ones of the kind."""
+        lost = [entry for entry in usage if entry.kind == "rerate" and not entry.key_id]
+        if not lost:
+            return usage
+        statement = self._sql["charges_of_requests"]
+        rows = await self._database.fetch(
+            statement, lost[0].organisation_id, sorted({each.request_id for each in lost})
+        )
+        charges = {(row["request_id"], row["attempt"]): entry_of(row) for row in rows}
+        charges |= {
+            (entry.request_id, entry.attempt): entry
+            for entry in usage
+            if entry.kind in ("commit", "expire", "correct")
+        }
+        return [
+            _as_charged(entry, charges.get((entry.request_id, entry.attempt)))
+            if entry.kind == "rerate" and not entry.key_id
+            else entry
+            for entry in usage
+        ]
 
     async def sum(
         self, query: UsageQuery, rollups: TimeRange | None, after: tuple[datetime, Sequence[str]] | None
@@ -104,6 +129,22 @@ class PostgresUsage:
         """Up to where an organisation's ledger has been read."""
         row = await self._database.fetchrow(self._sql["freshness"], organisation_id)
         return None if row is None else Freshness(row["sequence"], row["occurred_at"])
+
+
+def _as_charged(entry: UsageEntry, charge: UsageEntry | None) -> UsageEntry:
+    if charge is None:
+        return entry
+    return replace(
+        entry,
+        team_id=charge.team_id,
+        project_id=charge.project_id,
+        key_id=charge.key_id,
+        user_id=charge.user_id,
+        model=charge.model,
+        outcome=charge.outcome,
+        endpoint_id=charge.endpoint_id,
+        dimensions=charge.dimensions,
+    )
 
 
 def _totals(row: asyncpg.Record) -> UsageTotals:

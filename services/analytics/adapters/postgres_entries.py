@@ -30,18 +30,18 @@ class PostgresEntries:
             None if after is None else after[1],
             count,
         )
-        return [_entry(row) for row in rows]
+        return [entry_of(row) for row in rows]
 
     async def newest(self, scope: Scope, span: TimeRange, count: int) -> list[UsageEntry]:
         """The newest charges of a scope and time, newest last."""
         statement = self._sql["newest_charges"]
         rows = await self._database.fetch(statement, *of_scope(scope), span.start, span.end, count)
-        return [_entry(row) for row in reversed(rows)]
+        return [entry_of(row) for row in reversed(rows)]
 
     async def after(self, organisation_id: str, sequence: int, up_to: int, count: int) -> list[UsageEntry]:
         """At most `count` entries after a sequence and up to another, in order."""
         rows = await self._database.fetch(self._sql["entries_after"], organisation_id, sequence, up_to, count)
-        return [_entry(row) for row in rows]
+        return [entry_of(row) for row in rows]
 
     async def last_before(self, organisation_id: str, at: datetime) -> int:
         """The sequence of the last entry before a time; 0: there is none."""
@@ -62,5 +62,6 @@ def of_scope(scope: Scope) -> tuple[str, ...]:
     )
 
 
-def _entry(row: asyncpg.Record) -> UsageEntry:
+def entry_of(row: asyncpg.Record) -> UsageEntry:
+    """A row of usage_entry with all its columns."""
     return UsageEntry(**{**row, "dimensions": json.loads(row["dimensions"])})

@@ -56,3 +56,13 @@ SELECT sequence FROM usage_entry
 WHERE organisation_id = $1 AND occurred_at < $2
 ORDER BY occurred_at DESC, sequence DESC
 LIMIT 1;
+
+-- name: charges_of_requests
+-- Charges of some requests, and what corrected them, in the order of the ledger. Reads all of an organisation's entries.
+SELECT
+    organisation_id, sequence, occurred_at, kind, request_id, attempt, team_id, project_id, key_id, user_id, model,
+    outcome, cost_nanos, overage_nanos, unconfirmed_nanos, input_tokens, output_tokens, cache_read_tokens,
+    reasoning_tokens, endpoint_id, dimensions
+FROM usage_entry
+WHERE organisation_id = $1 AND request_id = ANY($2::text[]) AND kind IN ('commit', 'expire', 'correct')
+ORDER BY sequence;

@@ -22,6 +22,9 @@ CHARGES_MAX = 200_000
 CHARGING = (Kind.COMMIT, Kind.EXPIRE)
 RIGHTING = (Kind.CORRECT, Kind.RERATE, Kind.ADJUST)
 
+TOLD = ("p", "m", "e", "x", "oc")
+"""What an entry about a charge repeats of it, so that whoever reads one entry knows whose money it is."""
+
 AttemptId = tuple[str, int]
 
 
@@ -39,6 +42,8 @@ class Charged:
     """The vendor itself stated the cost: no price of ours changes it."""
     counters: tuple[int, ...]
     """Numbers of the money windows it was booked to."""
+    told: Mapping[str, Any]
+    """Whose it was, at which model and endpoint, tagged how, and how it ended, as its entry says it."""
 
     @property
     def day(self) -> str:
@@ -68,6 +73,7 @@ class Charges:
             _usage(body),
             bool(body.get("cv")),
             tuple(number for leg in body["l"] if leg[0] == Unit.MONEY for number in leg[1]),
+            _told(body),
         )
 
     def put_right(self, body: Mapping[str, Any]) -> None:
@@ -78,6 +84,11 @@ class Charges:
         known.nanos += body["$"]
         if body["k"] == Kind.CORRECT:
             known.usage, known.by_vendor = _usage(body), bool(body.get("cv"))
+            known.told = {**known.told, **_told(body)}
+
+
+def _told(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: body[name] for name in TOLD if name in body}
 
 
 def _usage(body: Mapping[str, Any]) -> Usage | None:

@@ -130,6 +130,15 @@ async def test_a_corrected_price_is_booked_once(postgres_dsn: str) -> None:
             )
         )
         assert [entry.amount.nanos for entry in entries.entries] == [340_000, 340_000]
+        charges = await api.ListLedgerEntries(
+            pb.ListLedgerEntriesRequest(
+                organisation_id=tenant.organisation.organisation_id, kinds=[LEDGER_ENTRY_KIND_COMMIT]
+            )
+        )
+        for charge, rerated in zip(charges.entries, entries.entries, strict=True):
+            assert charge.principal.key_id
+            for field in ("key", "principal", "model", "endpoint_id", "outcome", "dimensions"):
+                assert getattr(rerated, field) == getattr(charge, field)
         verified = await api.VerifyLedger(
             pb.VerifyLedgerRequest(organisation_id=tenant.organisation.organisation_id)
         )

@@ -65,4 +65,5 @@ async def book(
         amount_nanos=difference.nanos,
         reason=reason,
         about=charged.attempt,
+        told=charged.told,
     )

@@ -6,7 +6,7 @@ no hold is admitted by what was before.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -100,6 +100,7 @@ class _Change:
         amount_nanos: int,
         reason: str,
         about: tuple[str, int] | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> int:
         sql = statements()
         starts = [to_us(adjustment.window_start) for adjustment in adjustments]
@@ -124,9 +125,9 @@ class _Change:
         )
         legs = [[counter["unit"], [counter["no"]], 0, delta, 0] for counter, delta in moves]
         request_id, attempt = about or ("", 0)
-        return await self._append(
-            Kind[kind], request_id, attempt, f'"$":{amount_nanos},"l":{text(legs)},"why":{text(reason)}'
-        )
+        repeated = f"{text(told)[1:-1]}," if told else ""
+        fields = f'{repeated}"$":{amount_nanos},"l":{text(legs)},"why":{text(reason)}'
+        return await self._append(Kind[kind], request_id, attempt, fields)
 
     async def checkpoint(self, parts: Sequence[str]) -> int:
         first = self._sequence + 1
