@@ -103,7 +103,7 @@ def from_pb_entry(entry: ledger.LedgerEntry) -> UsageEntry:
         key_id=_storable(entry.principal.key_id),
         user_id=_storable(entry.principal.user_id),
         model=_storable(entry.model),
-        outcome="released" if kind == "release" else _storable(entry.outcome.lower()),
+        outcome=_storable(entry.outcome.lower()) or ("released" if kind in ("release", "correct") else ""),
         cost_nanos=cost,
         overage_nanos=entry.overage.nanos,
         unconfirmed_nanos=unconfirmed,

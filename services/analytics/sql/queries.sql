@@ -1,5 +1,6 @@
 -- name: store_usage
 -- Stores what a piece of one organisation's ledger says, adds it to the rollups and moves the position, all or nothing.
+-- A correction counts as two lines: what it replaces is taken out of `unknown`, the whole goes to the outcome it tells.
 -- Nothing happens if the position is not the one that was read from: another replica was faster. Returns true if stored.
 -- Locks: the organisation's ledger_position, then its rollups in the order of their key.
 WITH position AS (
@@ -21,6 +22,22 @@ WITH position AS (
         $21::bigint[], $22::bigint[], $23::bigint[], $24::jsonb[]
     ) AS given
     RETURNING *
+), line AS (
+    SELECT
+        organisation_id, occurred_at, team_id, project_id, key_id, user_id, model, outcome, attempt,
+        -- A correction says the difference; its outcome gets the whole, which `unknown` gives back below.
+        CASE kind WHEN 'correct' THEN cost_nanos - unconfirmed_nanos ELSE cost_nanos END AS whole_nanos,
+        (kind IN ('commit', 'release', 'expire', 'correct'))::int AS ended, input_tokens, output_tokens,
+        cache_read_tokens, reasoning_tokens,
+        CASE kind WHEN 'correct' THEN 0 ELSE unconfirmed_nanos END AS unsure_nanos, overage_nanos
+    FROM entry
+), given_back AS (
+    SELECT
+        organisation_id, occurred_at, team_id, project_id, key_id, user_id, model, 'unknown' AS outcome, attempt,
+        unconfirmed_nanos AS whole_nanos, -1 AS ended, 0 AS input_tokens, 0 AS output_tokens, 0 AS cache_read_tokens,
+        0 AS reasoning_tokens, unconfirmed_nanos AS unsure_nanos, 0 AS overage_nanos
+    FROM entry
+    WHERE kind = 'correct'
 ), rollup AS (
     INSERT INTO usage_rollup AS known (
         organisation_id, start, team_id, project_id, key_id, user_id, model, outcome, cost_nanos, attempts, requests,
@@ -29,13 +46,15 @@ WITH position AS (
     SELECT
         organisation_id, date_bin('15 minutes', occurred_at, 'epoch'::timestamptz), team_id, project_id, key_id,
         user_id, model, outcome,
-        sum(cost_nanos),
-        count(*) FILTER (WHERE kind IN ('commit', 'release', 'expire')),
-        count(*) FILTER (WHERE kind IN ('commit', 'release', 'expire') AND attempt = 1),
+        sum(whole_nanos), sum(ended), coalesce(sum(ended) FILTER (WHERE attempt = 1), 0),
         coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(cache_read_tokens), 0),
-        coalesce(sum(reasoning_tokens), 0), sum(unconfirmed_nanos), sum(overage_nanos),
-        count(*) FILTER (WHERE kind IN ('commit', 'release', 'expire') AND outcome <> 'succeeded')
-    FROM entry
+        coalesce(sum(reasoning_tokens), 0), sum(unsure_nanos), sum(overage_nanos),
+        coalesce(sum(ended) FILTER (WHERE outcome <> 'succeeded'), 0)
+    FROM (
+        SELECT * FROM line
+        UNION ALL
+        SELECT * FROM given_back
+    ) AS lines
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
     ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
     ON CONFLICT (organisation_id, start, team_id, project_id, key_id, user_id, model, outcome) DO UPDATE SET
@@ -62,7 +81,7 @@ SELECT sequence, occurred_at FROM ledger_position WHERE organisation_id = $1;
 
 -- name: sum_usage
 -- Sums of usage by time and group: whole quarters of an hour ($8 to $9) from the rollups, the edges of the range ($6 to
--- $8 and $9 to $7) from single entries. With $8 = $9 = $7 everything comes from entries. Rows come in the order of their
+-- $8 and $9 to $7) from single entries, corrections as two lines like there. With $8 = $9 = $7 everything comes from entries. Rows come in the order of their
 -- key and begin after the one in $15 (time) and $16 (group).
 WITH line AS (
     SELECT
@@ -73,15 +92,24 @@ WITH line AS (
     WHERE organisation_id = $1 AND start >= $8 AND start < $9
     UNION ALL
     SELECT
-        occurred_at, team_id, project_id, key_id, user_id, model, outcome, dimensions, cost_nanos,
-        (kind IN ('commit', 'release', 'expire'))::int,
-        (kind IN ('commit', 'release', 'expire') AND attempt = 1)::int,
+        occurred_at, team_id, project_id, key_id, user_id, model, outcome, dimensions,
+        CASE kind WHEN 'correct' THEN cost_nanos - unconfirmed_nanos ELSE cost_nanos END,
+        (kind IN ('commit', 'release', 'expire', 'correct'))::int,
+        (kind IN ('commit', 'release', 'expire', 'correct') AND attempt = 1)::int,
         coalesce(input_tokens, 0), coalesce(output_tokens, 0), coalesce(cache_read_tokens, 0),
-        coalesce(reasoning_tokens, 0), unconfirmed_nanos, overage_nanos,
-        (kind IN ('commit', 'release', 'expire') AND outcome <> 'succeeded')::int
+        coalesce(reasoning_tokens, 0), CASE kind WHEN 'correct' THEN 0 ELSE unconfirmed_nanos END, overage_nanos,
+        (kind IN ('commit', 'release', 'expire', 'correct') AND outcome <> 'succeeded')::int
     FROM usage_entry
     WHERE organisation_id = $1
         AND occurred_at >= $6 AND occurred_at < $7 AND (occurred_at < $8 OR occurred_at >= $9)
+    UNION ALL
+    SELECT
+        occurred_at, team_id, project_id, key_id, user_id, model, 'unknown', dimensions, unconfirmed_nanos,
+        -1, -(attempt = 1)::int, 0, 0, 0, 0, unconfirmed_nanos, 0, -1
+    FROM usage_entry
+    WHERE organisation_id = $1
+        AND occurred_at >= $6 AND occurred_at < $7 AND (occurred_at < $8 OR occurred_at >= $9)
+        AND kind = 'correct'
 ), named AS (
     SELECT
         CASE $10::text WHEN '' THEN $6 ELSE date_trunc($10, occurred_at, $11) END AS start,

@@ -15,7 +15,7 @@ from services.analytics.domain.queries import (
     TimeRange,
     UsageQuery,
 )
-from services.analytics.domain.usage import UsageRow
+from services.analytics.domain.usage import UsageRow, UsageTotals
 from services.analytics.use_cases.decisions import Decisions
 from services.analytics.use_cases.usage import QueryUsage
 from services.chassis.postgres import Database
@@ -99,6 +99,42 @@ async def test_sums_are_those_of_single_entries_for_any_range_grouping_and_zone(
         assert sum(row.totals.input_tokens for row in rows) == sum(
             entry.input_tokens or 0 for entry in counted
         )
+
+
+async def test_a_correction_takes_out_of_unknown_what_it_replaces(database: Database) -> None:
+    """As rollups have it and as single entries do; what a late commit tells counts as if it had come in time."""
+    store = PostgresUsage(database)
+    entries = [
+        usage(1, kind="expire", outcome="unknown", cost_nanos=100, unconfirmed_nanos=100, input_tokens=None),
+        usage(2, kind="correct", request_id="r1", cost_nanos=-60, unconfirmed_nanos=-100, input_tokens=7),
+    ]
+    assert await store.store(page(*entries))
+    for granularity in (Granularity.WHOLE, Granularity.MINUTE):
+        span = TimeRange(START - timedelta(hours=1), START + timedelta(hours=1))
+        question = UsageQuery(Scope("org_1"), span, granularity, (Grouping.OUTCOME,))
+        answer = await QueryUsage(store)(question, "")
+        found = {row.group: row.totals for row in answer.rows}
+        assert found["succeeded",].cost_nanos == 40
+        assert (found["succeeded",].attempts, found["succeeded",].requests) == (1, 1)
+        assert (found["succeeded",].failed, found["succeeded",].unconfirmed_nanos) == (0, 0)
+        assert found["unknown",] == UsageTotals()
+        assert (answer.totals.cost_nanos, answer.totals.attempts, answer.totals.failed) == (40, 1, 0)
+
+
+async def test_what_was_rerated_is_its_attempt_s_even_where_the_ledger_does_not_say_whose(
+    database: Database,
+) -> None:
+    store = PostgresUsage(database)
+    nobody = {"team_id": "", "project_id": "", "key_id": "", "model": "", "outcome": "", "dimensions": {}}
+    rerated = {"kind": "rerate", "cost_nanos": 5, "input_tokens": None, **nobody}
+    assert await store.store(page(usage(1), usage(2), usage(3, request_id="r2", **rerated)))
+    assert await store.store(page(usage(4, request_id="r1", **rerated), after=3))
+    span = TimeRange(START - timedelta(hours=1), START + timedelta(hours=1))
+    groups = (Grouping.TEAM, Grouping.MODEL, Grouping.DIMENSION)
+    answer = await QueryUsage(store)(UsageQuery(Scope("org_1"), span, group_by=groups, dimension="task"), "")
+    assert [(row.group, row.totals.cost_nanos) for row in answer.rows] == [
+        (("team_1", "openai/gpt-4o", "chat"), 30)
+    ]
 
 
 async def test_days_are_those_of_the_zone_also_when_clocks_change(database: Database) -> None:
