@@ -16,7 +16,8 @@ rhythm. So both the doubt about the level and the noise of the days to come are 
 import math
 import operator
 import random
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -93,7 +94,7 @@ def forecast(
 class _SeenDay:
     """24 hours of the past: what they spent, and the sum of their hours' factors."""
 
-    nanos: int
+    nanos: float
     factor: float
 
 
@@ -105,32 +106,60 @@ class _DayAhead:
     part: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An hour of the zone's clocks, or what of it lies within a day and the time asked about."""
+
+    start: datetime
+    end: datetime
+    local: datetime
+    """Its middle, in the zone."""
+
+    @property
+    def length(self) -> float:
+        """In hours."""
+        return (self.end - self.start) / HOUR
+
+
+def _parts(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[_Part]:
+    """A time cut at the zone's full hours."""
+    while start < end:
+        local = start.astimezone(zone)
+        gone = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+        cut = min(start + HOUR - gone, end)
+        yield _Part(start, cut, (start + (cut - start) / 2).astimezone(zone))
+        start = cut
+
+
 class _Past:
-    """Whole days back from now, in hours: the youngest last."""
+    """Whole days back from now, each cut at the zone's full hours: the youngest last."""
 
     def __init__(self, history: Sequence[SpentHour], now: datetime, days: int, zone: ZoneInfo) -> None:
-        self.days = days
         self.zone = zone
-        begin = now - timedelta(days=days)
-        self.hours = [0] * (days * HOURS_A_DAY)
+        begin = now - DAY * days
+        starts = [begin + DAY * day for day in range(days)]
+        self._firsts: list[int] = []
+        self.parts: list[_Part] = []
+        for start in starts:
+            self._firsts.append(len(self.parts))
+            self.parts += _parts(start, start + DAY, zone)
+        self.spent = [0.0] * len(self.parts)
+        ends = [part.end for part in self.parts]
         for hour in history:
-            # An hour that only ends after `begin` belongs to the first; one that has begun just now to the last.
-            place = (hour.start - begin) // HOUR
-            if place >= -1:
-                self.hours[min(max(place, 0), len(self.hours) - 1)] += hour.nanos
-        middles = (begin + HOUR * place + HOUR / 2 for place in range(len(self.hours)))
-        self.local = [middle.astimezone(zone) for middle in middles]
+            # One that has begun just now is spent up to now; of one that a day's end cuts, each day gets its share.
+            end = min(hour.start + HOUR, now)
+            place = bisect_right(ends, hour.start)
+            while place < len(ends) and self.parts[place].start < end:
+                part = self.parts[place]
+                shared = min(part.end, end) - max(part.start, hour.start)
+                self.spent[place] += hour.nanos * (shared / (end - hour.start))
+                place += 1
 
     def by_day(self, rhythm: "_Rhythm") -> list[_SeenDay]:
         """The days, oldest first."""
-        firsts = range(0, len(self.hours), HOURS_A_DAY)
-        return [
-            _SeenDay(
-                sum(self.hours[first : first + HOURS_A_DAY]),
-                sum(map(rhythm.factor, self.local[first : first + HOURS_A_DAY])),
-            )
-            for first in firsts
-        ]
+        factors = [part.length * rhythm.factor(part.local) for part in self.parts]
+        bounds = zip(self._firsts, [*self._firsts[1:], len(self.parts)], strict=True)
+        return [_SeenDay(sum(self.spent[first:end]), sum(factors[first:end])) for first, end in bounds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +172,14 @@ class _Rhythm:
     @classmethod
     def of(cls, past: _Past) -> "_Rhythm":
         of_hour, of_weekday = [0.0] * HOURS_A_DAY, [0.0] * DAYS_A_WEEK
-        on_hour, on_weekday = [0] * HOURS_A_DAY, [0] * DAYS_A_WEEK
-        for at, nanos in zip(past.local, past.hours, strict=True):
+        on_hour, on_weekday = [0.0] * HOURS_A_DAY, [0.0] * DAYS_A_WEEK
+        for part, nanos in zip(past.parts, past.spent, strict=True):
+            at, length = part.local, part.length
             of_hour[at.hour] += nanos
-            on_hour[at.hour] += 1
+            on_hour[at.hour] += length
             of_weekday[at.weekday()] += nanos
-            on_weekday[at.weekday()] += 1
-        mean = sum(past.hours) / len(past.hours)
+            on_weekday[at.weekday()] += length
+        mean = sum(past.spent) / sum(on_hour)
         seen_weekdays = [count / HOURS_A_DAY for count in on_weekday]
         return cls(
             _factors(of_hour, on_hour, on_hour, HOUR_SHRINKAGE_DAYS, mean),
@@ -166,18 +196,14 @@ class _Rhythm:
         begin = now
         while begin < until:
             end = min(begin + DAY, until)
-            factor, at = 0.0, begin
-            while at < end:
-                part = min(HOUR, end - at) / HOUR
-                factor += part * self.factor((at + HOUR / 2).astimezone(zone))
-                at += HOUR
+            factor = sum(part.length * self.factor(part.local) for part in _parts(begin, end, zone))
             found.append(_DayAhead(factor, (end - begin) / DAY))
             begin = end
         return found
 
 
 def _factors(
-    sums: Sequence[float], hours: Sequence[int], seen: Sequence[float], shrinkage: float, mean: float
+    sums: Sequence[float], hours: Sequence[float], seen: Sequence[float], shrinkage: float, mean: float
 ) -> list[float]:
     """Shares of the mean, drawn towards 1 as if `shrinkage` more were seen of it."""
     raw = [

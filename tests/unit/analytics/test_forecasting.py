@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -74,6 +75,32 @@ def test_weekends_and_nights_are_seen(zone: str) -> None:
     assert whole == pytest.approx(50_000, rel=0.02)
     assert whole - week < 0.3 * (week / 5 * 2)  # two days of rest cost a fraction of two days of work
     assert morning < 0.1 * week / 5
+
+
+@pytest.mark.parametrize("minute", [0, 1, 31, 45, 59])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
+def test_the_minute_of_asking_moves_no_rhythm(minute: int, zone: str) -> None:
+    """A thousand an hour from nine to five, every day: what is left of such a day is what is left of its hours."""
+
+    def past(now: datetime) -> list[SpentHour]:
+        begin, found = (now - timedelta(days=56)).replace(minute=0), []
+        while begin < now:
+            if 9 <= begin.hour < 17:
+                found.append(SpentHour(begin, round(1000 * (min(begin + HOUR, now) - begin) / HOUR)))
+            begin += HOUR
+        return found
+
+    def left(hour: int, until: int) -> int:
+        day = datetime(2026, 6, 10, tzinfo=ZoneInfo(zone))
+        now = day.replace(hour=hour, minute=minute)
+        made = forecast(past(now), now - timedelta(days=56), now, day.replace(hour=until), zone)
+        assert made.expected_nanos is not None
+        return made.expected_nanos
+
+    # Eight weeks draw a factor a little towards the mean.
+    assert left(15, 17) == pytest.approx(1000 * (2 - minute / 60), rel=0.09)
+    assert left(15, 20) - left(15, 17) < 200
+    assert left(6, 9) < 200
 
 
 def test_no_spending_is_forecast_as_none() -> None:
