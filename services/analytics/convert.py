@@ -216,7 +216,9 @@ def _fill_estimates(estimates: Estimates, table: CandidateTable, place: int) -> 
 
 
 def from_pb_scope(scope: pb.UsageScope, admin: AdminCaller) -> Scope:
-    """Whose usage is asked for, within what the admin may see."""
+    """Whose usage is asked for, within what the admin may see. Raises InvalidRequest for what no text can be."""
+    check_texts("scope", *(getattr(scope, name) for name in _SCOPES_TEXTS))
+    check_texts("scope.dimensions", *scope.dimensions, *scope.dimensions.values())
     return Scope(
         organisation_id=admin.organisation(scope.organisation_id),
         team_id=admin.team(scope.team_id),
@@ -226,6 +228,15 @@ def from_pb_scope(scope: pb.UsageScope, admin: AdminCaller) -> Scope:
         model_pattern=scope.model_pattern,
         dimensions=dict(scope.dimensions),
     )
+
+
+_SCOPES_TEXTS = ("organisation_id", "team_id", "project_id", "key_id", "user_id", "model_pattern")
+
+
+def check_texts(field: str, *texts: str) -> None:
+    """Raises InvalidRequest for a text that Postgres cannot compare."""
+    if any("\0" in text for text in texts):
+        raise InvalidRequest.of(field, "has a character U+0000")
 
 
 def from_pb_range(field: str, span: pb.TimeRange, now: datetime) -> TimeRange:
@@ -238,6 +249,7 @@ def from_pb_range(field: str, span: pb.TimeRange, now: datetime) -> TimeRange:
 
 def from_pb_usage_query(request: pb.QueryUsageRequest, admin: AdminCaller, now: datetime) -> UsageQuery:
     """The question of a QueryUsage call."""
+    check_texts("dimension", request.dimension)
     return UsageQuery(
         scope=from_pb_scope(request.scope, admin),
         range=from_pb_range("range", request.range, now),
@@ -253,6 +265,7 @@ def from_pb_decision_query(
     request: pb.ListDecisionsRequest, admin: AdminCaller, now: datetime
 ) -> DecisionQuery:
     """The question of a ListDecisions call."""
+    check_texts("task", request.task)
     return DecisionQuery(
         scope=from_pb_scope(request.scope, admin),
         range=from_pb_range("range", request.range, now) if request.HasField("range") else None,

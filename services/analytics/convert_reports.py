@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from services.access import AdminCaller
 from services.analytics.convert import (
+    check_texts,
     from_pb_groupings,
     from_pb_range,
     from_pb_scope,
@@ -41,6 +42,7 @@ def from_pb_breakdown(
     request: pb.QuerySavingsRequest | pb.QueryWasteRequest, admin: AdminCaller, now: datetime
 ) -> Breakdown:
     """The question of a report."""
+    check_texts("dimension", request.dimension)
     return Breakdown(
         scope=from_pb_scope(request.scope, admin),
         range=from_pb_range("range", request.range, now),

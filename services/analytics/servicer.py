@@ -114,6 +114,7 @@ class AnalyticsServicer(AnalyticsServiceServicer):
         admin = _admin()
         if not request.decision_id and not request.request_id:
             raise InvalidRequest.of("name", "needs a decision_id or a request_id")
+        convert.check_texts("name", request.organisation_id, request.decision_id, request.request_id)
         record = await self._do.decisions.get(
             admin.organisation(request.organisation_id),
             admin.team(""),
@@ -144,6 +145,7 @@ class AnalyticsServicer(AnalyticsServiceServicer):
             raise InvalidRequest.of("organisation_id", "is required")
         if not request.decision_id and not request.request_id:
             raise InvalidRequest.of("name", "needs a decision_id or a request_id")
+        convert.check_texts("name", request.organisation_id, request.decision_id, request.request_id)
         record = await self._do.decisions.get(
             request.organisation_id, "", decision_id=request.decision_id, request_id=request.request_id
         )

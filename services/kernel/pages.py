@@ -7,13 +7,15 @@ go between two pages are neither given twice nor skipped. Tokens are opaque to c
 import base64
 import binascii
 import json
+import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from services.kernel.errors import InvalidRequest
 
 ROWS_DEFAULT = 100
 ROWS_MAX = 1000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 TOKEN_LENGTH_MAX = 4096  # a key is a few ids and a time; more is no token of ours
 
 
@@ -41,9 +43,9 @@ def page_key(token: str, parts: int) -> tuple[str, ...] | None:
     if len(token) <= TOKEN_LENGTH_MAX:
         try:
             key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        except (binascii.Error, ValueError):
+        except (binascii.Error, ValueError, RecursionError):  # RecursionError: lists in lists in lists
             key = None
-        if isinstance(key, list) and len(key) == parts and all(isinstance(part, str) for part in key):
+        if isinstance(key, list) and len(key) == parts and all(map(_is_text, key)):
             return tuple(key)
     raise _no_token_of_ours()
 
@@ -52,11 +54,17 @@ def key_time(part: str) -> datetime:
     """A part of a key that is a time with its offset, as isoformat wrote it; raises InvalidRequest if it is none."""
     try:
         time = datetime.fromisoformat(part)
-    except ValueError:
-        raise _no_token_of_ours() from None
-    if time.tzinfo is None:
-        raise _no_token_of_ours()
-    return time
+        if time.tzinfo is not None:
+            time.astimezone(UTC)
+            return time
+    except (ValueError, OverflowError):  # OverflowError: its year is outside 1 to 9999 in UTC
+        pass
+    raise _no_token_of_ours()
+
+
+def _is_text(part: object) -> bool:
+    """Whether a store can compare with it: U+0000 and halves of surrogates are in no key."""
+    return isinstance(part, str) and "\0" not in part and not _SURROGATE.search(part)
 
 
 def _no_token_of_ours() -> InvalidRequest:

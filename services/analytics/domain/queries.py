@@ -84,9 +84,15 @@ class TimeRange:
         """What is wrong with it."""
         if self.start >= self.end:
             yield FieldViolation("range", "must end after it begins")
+        if self.start < EARLIEST or self.end > LATEST:
+            yield FieldViolation("range", f"must lie between the years {EARLIEST.year} and {LATEST.year}")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST, LATEST = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""A year from where times end, so that rounding and every zone stay within them."""
+MACHINES_ZONES = frozenset({"localtime", "posixrules"})
+"""Files beside the IANA zones that mean another zone on each machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +163,14 @@ def _grouping_violations(group_by: tuple[Grouping, ...], dimension: str) -> Iter
 def zone_violations(name: str) -> Iterator[FieldViolation]:
     """What is wrong with a time zone's name."""
     try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+        known = ZoneInfo(name).key not in MACHINES_ZONES
+    except (
+        ZoneInfoNotFoundError,
+        ValueError,
+        OSError,
+    ):  # OSError: a folder of zones, or a name too long for a file
+        known = False
+    if not known:
         yield FieldViolation("time_zone", "is not an IANA time zone")
 
 

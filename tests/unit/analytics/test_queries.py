@@ -49,6 +49,10 @@ def query(**changes: object) -> UsageQuery:
         ({"group_by": (Grouping.DIMENSION,)}, "dimension"),
         ({"time_zone": "Mars/Olympus"}, "time_zone"),
         ({"time_zone": "../etc/passwd"}, "time_zone"),
+        ({"time_zone": "America"}, "time_zone"),
+        ({"time_zone": "x" * 300}, "time_zone"),
+        ({"time_zone": "localtime"}, "time_zone"),
+        ({"range": TimeRange(START, datetime(9999, 12, 31, 23, 59, tzinfo=UTC))}, "range"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_field(wrong: dict[str, object], field: str) -> None:
