@@ -137,6 +137,23 @@ async def test_what_was_rerated_is_its_attempt_s_even_where_the_ledger_does_not_
     ]
 
 
+async def test_all_pages_are_of_the_first_one_s_range(database: Database) -> None:
+    """Without an end each call's is its own "now"; what comes between two pages is in none of them."""
+    store = PostgresUsage(database)
+    ask, now = QueryUsage(store), START + timedelta(minutes=5)
+    assert await store.store(page(usage(1, team_id="a"), usage(2, team_id="b")))
+
+    def question(end: datetime) -> UsageQuery:
+        return UsageQuery(Scope("org_1"), TimeRange(START, end), group_by=(Grouping.TEAM,), rows=1)
+
+    first = await ask(question(now), "")
+    later = now + timedelta(minutes=5)
+    assert await store.store(page(usage(3, later, team_id="b"), after=2))
+    second = await ask(question(later + timedelta(minutes=1)), first.next_page_token)
+    assert [row.totals.cost_nanos for row in (*first.rows, *second.rows)] == [10, 10]
+    assert second.totals == first.totals
+
+
 async def test_days_are_those_of_the_zone_also_when_clocks_change(database: Database) -> None:
     store = PostgresUsage(database)
     # Berlin's clocks go from 02:00 to 03:00 on 29 March 2026: that day has 23 hours.
