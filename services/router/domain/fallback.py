@@ -111,6 +111,11 @@ CONNECT_S_MAX = 5.0
 """Of an attempt's patience, what may go by before there is a connection."""
 
 
+FAIR_PATIENCE = 2.0
+"""Who had less than so many times its usual time is not to blame that it did not answer; nobody is given less for the
+sake of those who could step in."""
+
+
 @value(frozen=True, slots=True)
 class Patience:
     """How long an attempt may take to begin."""
@@ -119,18 +124,21 @@ class Patience:
     """None: the endpoint's default."""
     first_token_s: float
     """From the connection on."""
+    fair: bool = True
+    """False: the deadline leaves less than is fair, so that silence until then says nothing of the endpoint."""
 
 
 def patience(left_s: float, expected_s: float, *, others: int, probing: bool = False) -> Patience:
-    """As long as there is; or less, where `others` could step in: each must find its share of the deadline left.
+    """As long as there is; or less, where `others` could step in: each should find its share of the deadline left.
 
     `expected_s`: the usual time to the first token.
     """
-    if others <= 0:
-        return Patience(None, left_s)
+    fair_s = FAIR_PATIENCE * expected_s
     times = PROBE_PATIENCE if probing else FIRST_TOKEN_PATIENCE
     whole_s = min(max(times * expected_s, FIRST_TOKEN_S_MIN), FIRST_TOKEN_S_MAX)
-    whole_s = min(whole_s, left_s / (others + 1))
+    whole_s = min(whole_s, max(left_s / (others + 1), fair_s))
+    if others <= 0 or whole_s >= left_s:
+        return Patience(None, left_s, fair=left_s >= fair_s)
     connect_s = min(whole_s * CONNECT_SHARE, CONNECT_S_MAX)
     return Patience(connect_s, whole_s - connect_s)
 

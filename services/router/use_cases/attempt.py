@@ -52,7 +52,7 @@ class Attempt:
 
     __slots__ = (
         "_conversation", "_credited", "_listening", "_output_bound", "_tools",
-        "deltas", "grant", "key", "record", "span", "step",
+        "deltas", "grant", "had_time", "key", "record", "span", "step",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,8 @@ class Attempt:
         self.record = record
         self.span = span
         self.deltas = 0
+        self.had_time = True
+        """False: its caller's deadline leaves less than the endpoint usually takes."""
         self._credited = 0
         self._conversation: Conversation | None = None
         self._listening = False
@@ -172,7 +174,10 @@ class Attempt:
         self.span.attributes[names.ERROR_TYPE] = record.failure
         self.span.error_description = record.message
         self.span.end()
-        self._tools.observations.failed(record)
+        if failed is not None and failed.phase == "total" and (self.deltas or not self.had_time):
+            self._tools.observations.abandoned(record.endpoint_id)  # it was the caller who had no more time
+        else:
+            self._tools.observations.failed(record)
         outcome = SettlementOutcome.INTERRUPTED if self.deltas else SettlementOutcome.FAILED
         return self._charge(failed, outcome), retry_class, retry_after_s
 

@@ -87,6 +87,7 @@ class Steps:
         ask, decision, planned = self.ask, self.record.decision, attempt.step.planned
         left_s = max(self.left_s, 0.0)
         patience = self._patience(attempt, left_s)
+        attempt.had_time = patience.fair
         return Dispatch(
             key=attempt.key,
             caller=ask.caller,

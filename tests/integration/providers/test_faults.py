@@ -233,8 +233,6 @@ async def test_the_time_that_writing_a_large_request_takes_is_part_of_the_deadli
     large = attempt("\x01" * 7_000_000, stream=True)
     failed = await overdue(tmp_path, faults.endless, large, millis(400))
     assert (failed.reason, failed.phase) == (Reason.ERROR_REASON_VENDOR_TIMEOUT, "total")
-    # As far as it came by then, and not what it could have cost at most.
-    assert failed.charge in (BY_USAGE, NOTHING)
 
 
 async def overdue(tmp_path: Path, script: Script, asked: pb.Attempt, timeout: Any) -> pb.AttemptFailed:

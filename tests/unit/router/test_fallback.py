@@ -80,6 +80,15 @@ def test_a_stall_leaves_time_for_the_others() -> None:
     assert patience(1000.0, 100.0, others=1).first_token_s <= 60.0
 
 
+def test_nobody_has_less_than_a_fair_time_for_the_sake_of_others() -> None:
+    shared = patience(3.0, 1.0, others=5)
+    assert (shared.connect_s or 0) + shared.first_token_s == 2.0
+    assert shared.fair
+    alone = patience(1.2, 0.8, others=2)
+    assert (alone.connect_s, alone.first_token_s, alone.fair) == (None, 1.2, False)
+    assert patience(2.0, 0.8, others=0).fair
+
+
 def test_retries_are_a_share_of_requests() -> None:
     budget = RetryBudget()
     made = 0
