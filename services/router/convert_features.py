@@ -105,7 +105,8 @@ def features_from_pb(given: content.GenerationInput, *, streamed: bool) -> tuple
     media = walk.images + walk.audios + walk.files
     bound = byte_bound(text_bytes, messages=turns, tools=offered)
     newest = walk.newest
-    sample = Sample(walk.system[:SAMPLE_HEAD_CHARS], _bounded(newest))
+    system = "".join(walk.system)
+    sample = Sample(system[:SAMPLE_HEAD_CHARS], _bounded(newest))
     features = Features(
         input_tokens_bound=bound + media * MEDIA_TOKENS_BOUND,
         input_tokens_estimate=int(text_bytes / BYTES_PER_TOKEN) + 8 * turns + 800 * media,
@@ -117,7 +118,7 @@ def features_from_pb(given: content.GenerationInput, *, streamed: bool) -> tuple
         turns=turns,
         json_schema=shape == "json_schema",
         code=_has_code(sample.newest),
-        system_prompt_hash=hashlib.sha256(walk.system.encode()).hexdigest()[:16] if walk.system else "",
+        system_prompt_hash=hashlib.sha256(system.encode()).hexdigest()[:16] if system else "",
         needs=_capabilities(needs),
         kind=ModelKind.CHAT,
         parameters=_parameters(given),
@@ -144,7 +145,7 @@ class _Walk:
         self.images = self.audios = self.files = 0
         self.needs = 0
         self.newest = ""
-        self.system = ""
+        self.system: list[str] = []
         self.cache_markers = self.cache_markers_long = False
 
     def message(self, message: content.Message) -> None:
@@ -155,7 +156,7 @@ class _Walk:
             self.text_bytes += len(message.name.encode())
         if role == content.ROLE_SYSTEM:
             self.needs |= _SYSTEM_MESSAGES
-            self.system += "\n".join(texts)
+            self.system.append("\n".join(texts))
         elif role == content.ROLE_USER and texts:
             self.newest = texts[0] if len(texts) == 1 else "\n".join(texts)
 

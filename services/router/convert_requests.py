@@ -19,6 +19,9 @@ from services.tokens import input_bounds
 from turnpike.common.v1 import content_pb2 as content
 from turnpike.router.v1 import decision_pb2, router_pb2
 
+MESSAGES_MAX = 10_000
+PARTS_MAX = 20_000
+"""Of all messages together. The longest conversations have hundreds; a million would hold the process up for seconds."""
 METADATA_MAX = 16
 METADATA_LENGTH_MAX = 64
 CHOICES_MAX = 8
@@ -175,6 +178,12 @@ def _check_metadata(metadata: "object", faults: Faults) -> None:
 def _check_input(given: content.GenerationInput, faults: Faults) -> None:
     if not given.messages:
         faults.add("input.messages", "at least one message is required")
+    if len(given.messages) > MESSAGES_MAX:
+        faults.add("input.messages", f"are at most {MESSAGES_MAX}")
+        return
+    if sum(len(message.parts) for message in given.messages) > PARTS_MAX:
+        faults.add("input.messages", f"have at most {PARTS_MAX} parts in all")
+        return
     for index, message in enumerate(given.messages):
         if message.role not in _ROLES:
             faults.add(f"input.messages[{index}].role", "is required: SYSTEM, USER, ASSISTANT or TOOL")

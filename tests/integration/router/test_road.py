@@ -9,6 +9,7 @@ import pytest
 
 from services.chassis.channel import connect
 from services.chassis.status import RemoteError
+from services.router.convert_requests import MESSAGES_MAX, PARTS_MAX
 from services.router.use_cases.attempt import CREDIT_EVERY
 from tests.support.budget_admin import request_id as new_id
 from tests.support.conditions import until
@@ -311,6 +312,19 @@ async def test_an_empty_conversation_names_the_field(on: Road) -> None:
     with pytest.raises(RemoteError) as raised:
         await on.router.unary(on.stub.Generate, router_pb2.GenerateRequest(), timeout_s=5)
     assert [violation.field for violation in raised.value.violations] == ["input.messages"]
+
+
+async def test_a_conversation_of_too_many_messages_or_parts_names_the_field(on: Road) -> None:
+    said = request()
+    for messages, parts in ((MESSAGES_MAX + 1, 1), (2, PARTS_MAX // 2 + 1)):
+        [one] = said.input.messages[:1]
+        message = content_pb2.Message(role=one.role, parts=[one.parts[0]] * parts)
+        asked = request()
+        del asked.input.messages[:]
+        asked.input.messages.extend([message] * messages)
+        with pytest.raises(RemoteError) as raised:
+            await on.router.unary(on.stub.Generate, asked, timeout_s=30)
+        assert [violation.field for violation in raised.value.violations] == ["input.messages"]
 
 
 async def test_keys_are_checked(on: Road) -> None:
