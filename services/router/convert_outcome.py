@@ -124,6 +124,7 @@ def _given_again(outcome: pb.Outcome, record: DecisionRecord) -> None:
     outcome.decision_id = record.decision_id
     outcome.reason = "The project's cache had the answer; nothing was called and nothing is charged."
     outcome.from_cache = True
+    outcome.trace_id = record.trace_id
     outcome.cost.nanos = 0
     outcome.duration.Clear()
     outcome.ClearField("attempts")

@@ -34,10 +34,14 @@ class Answers:
         self._clock = clock
         self._kept: OrderedDict[Hashable, tuple[float, Kept]] = OrderedDict()
         self._bytes = 0
-        self._under_way: dict[Hashable, asyncio.Event] = {}
+        self._under_way: dict[Hashable, asyncio.Future[bool]] = {}
+        """True once there is an answer to give again."""
 
     async def find(self, key: Hashable) -> Kept | None:
-        """The answer under `key`; waits for one that is under way. None: the caller is to answer, and then `done`."""
+        """The answer under `key`; waits for one that is under way. None: the caller is to answer, and then `done`.
+
+        Where the one that was waited for is not kept, everybody asks at once rather than one after the other.
+        """
         while True:
             kept = self._kept.get(key)
             if kept is not None:
@@ -47,20 +51,23 @@ class Answers:
                 self._forget(key)
             under_way = self._under_way.get(key)
             if under_way is None:
-                self._under_way[key] = asyncio.Event()
+                self._under_way[key] = asyncio.get_running_loop().create_future()
                 return None
-            await under_way.wait()
+            if not await asyncio.shield(under_way):
+                return None
 
     def done(self, key: Hashable, answer: Kept | None, ttl_s: float) -> None:
         """The answer to keep for `ttl_s` seconds; None: there is none, and whoever waits asks for itself."""
         if answer is not None:
+            if key in self._kept:
+                self._forget(key)
             self._kept[key] = (self._clock.monotonic_s() + ttl_s, answer)
             self._bytes += _size(answer)
             while self._bytes > BYTES_MAX:
                 self._forget(next(iter(self._kept)))
         under_way = self._under_way.pop(key, None)
         if under_way is not None:
-            under_way.set()
+            under_way.set_result(answer is not None)
 
     def _forget(self, key: Hashable) -> None:
         _, answer = self._kept.pop(key)

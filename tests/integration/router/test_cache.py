@@ -9,7 +9,7 @@ import pytest
 from services.chassis.channel import connect
 from tests.support.budget_admin import OPERATOR, Api
 from tests.support.budget_admin import request_id as new_id
-from tests.support.raw_vendor import RawVendor, raw_vendor
+from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, road
 from tests.support.vendors import failing, speak
 from turnpike.router.v1 import router_admin_pb2 as pb
@@ -80,6 +80,34 @@ async def test_identical_requests_at_once_are_one_call(on: Road, vendor: RawVend
     answers = await asyncio.gather(*(on.generate() for _ in range(10)))
     assert len(vendor.requests) == 1
     assert sum(answer.outcome.from_cache for answer in answers) == 9
+
+
+async def test_what_is_not_kept_is_asked_for_by_all_who_waited_at_once(on: Road, vendor: RawVendor) -> None:
+    await put_policy(on, "cache: {ttl_s: 60, always: true}")
+    at_once, all_here = 0, asyncio.Event()
+
+    async def gathering(request: Request, connection: Connection) -> None:
+        """The first one fails; each of the others is answered when all of them are here."""
+        nonlocal at_once
+        if len(vendor.requests) == 1:
+            await failing(400)(request, connection)
+            return
+        at_once += 1
+        if at_once == 4:
+            all_here.set()
+        await all_here.wait()
+        await speak(request, connection)
+
+    vendor.script = gathering
+    answers = await asyncio.gather(*(on.generate() for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(answer, BaseException) for answer in answers) == 1
+
+
+async def test_a_hit_has_the_trace_of_its_own_request(on: Road) -> None:
+    await put_policy(on, "cache: {ttl_s: 60, always: true}")
+    first, again = [await on.generate() for _ in range(2)]
+    assert again.outcome.from_cache
+    assert again.outcome.trace_id != first.outcome.trace_id
 
 
 async def test_a_failure_is_not_kept_and_a_change_of_policy_is_a_miss(on: Road, vendor: RawVendor) -> None:
