@@ -6,6 +6,7 @@ while in memory, and in the store for as long as a repetition is likely. An answ
 projects that let content be captured, and encrypted (adapters/requests.py).
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ KEPT_IN_MEMORY_S = 120.0
 KEPT_BYTES_MAX = 16 * 1024 * 1024
 ANSWER_BYTES_MAX = 512 * 1024
 """Longer answers are not kept: a repetition is told that the first one was settled."""
+
+HOLDS_MAX = 16
+"""Of a request are looked at where another replica has it; more than any policy lets one make."""
 
 _CLAIMED_BY_ANOTHER = frozenset({"REQUEST_ID_REUSED", "HOLD_ALREADY_SETTLED"})
 
@@ -128,10 +132,16 @@ class Repeats:
         found = await self._outcomes.find(request.organisation_id, request.request_id)
         if found is not None:
             return found
-        state = await self._holds.state_of(AttemptKey(request.organisation_id, request.request_id, 1))
-        if state is not None and state.is_open:
+        keys = [
+            AttemptKey(request.organisation_id, request.request_id, number + 1) for number in range(HOLDS_MAX)
+        ]
+        states = [
+            state for state in await asyncio.gather(*map(self._holds.state_of, keys)) if state is not None
+        ]
+        if any(state.is_open for state in states):
             raise RequestInProgress(request.request_id)
-        raise RequestAlreadySettled(request.request_id, state.charged_nanos if state is not None else None)
+        charged = [state.charged_nanos for state in states if state.charged_nanos is not None]
+        raise RequestAlreadySettled(request.request_id, sum(charged) if charged else None)
 
     def _keep(self, request: Repeatable[Part], run: Run, parts: tuple[bytes, ...] | None) -> None:
         record = run.record

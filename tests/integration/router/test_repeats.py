@@ -13,8 +13,9 @@ from services.kernel.errors import OutcomeUnknown
 from services.router.adapters.budget import RemoteHolds
 from services.router.ports import AttemptKey, Free, Grant, HoldTerms, Receipt, Settlement
 from tests.support.conditions import until
+from tests.support.governing import put_policy
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
-from tests.support.road import Road, replica, request, road
+from tests.support.road import Road, Vendor, replica, request, road
 from tests.support.vendors import Waiting, failing, speak
 from turnpike.router.v1 import router_pb2, router_pb2_grpc
 
@@ -70,6 +71,25 @@ async def test_a_repetition_meanwhile_is_told_so(on: Road, vendor: RawVendor) ->
         assert raised.value.reason == "REQUEST_IN_PROGRESS"
     assert len(vendor.requests) == 1
     await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_repetition_elsewhere_hears_of_the_fallback_that_is_under_way(
+    postgres_dsn: str, tmp_path: Path
+) -> None:
+    waiting = Waiting()
+    async with raw_vendor(failing(500)) as broken, raw_vendor(waiting) as slow:
+        models = {"first": Vendor(broken.base_url, quality=0.9), "second": Vendor(slow.base_url, quality=0.5)}
+        async with road(postgres_dsn, tmp_path, models) as on, replica(on) as other:
+            await put_policy(on, "strategy: capability")
+            events = on.streaming(request_id="falling")
+            await anext(events)
+            await waiting.spoken.wait()
+            assert "HOLD 2" in await on.kinds()
+            stub = router_pb2_grpc.RouterServiceStub(other.channel)
+            with pytest.raises(RemoteError) as raised:
+                await other.unary(stub.Generate, request(request_id="falling"), timeout_s=5)
+            assert raised.value.reason == "REQUEST_IN_PROGRESS"
+            await events.aclose()  # type: ignore[attr-defined]
 
 
 async def test_another_replica_knows_what_became_of_it(on: Road, vendor: RawVendor) -> None:
