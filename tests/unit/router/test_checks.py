@@ -46,6 +46,8 @@ DOUBLING = {
         ('{"a": 1}', {"properties": ["a"]}, NO_SCHEMA),
         ("1", {"$ref": 5}, NO_SCHEMA),
         ("1", {"multipleOf": 0}, NO_SCHEMA),
+        ("1e999", {"multipleOf": 0.5}, "its schema cannot be applied: OverflowError"),
+        ("1" * 400, {"multipleOf": 0.5}, "its schema cannot be applied: OverflowError"),
         ("[1]", {"items": 3}, NO_SCHEMA),
         ("[1, 1.0]", {"uniqueItems": True}, "it breaks `uniqueItems` of its schema"),
         ("[1, true]", {"uniqueItems": True}, ACCEPTED),
