@@ -21,7 +21,7 @@ from turnpike.router.v1 import decision_pb2, router_pb2
 
 MESSAGES_MAX = 10_000
 PARTS_MAX = 20_000
-"""Of all messages together. The longest conversations have hundreds; a million would hold the process up for seconds."""
+"""Of all messages together. Long conversations have hundreds; a million would hold the process up for seconds."""
 METADATA_MAX = 16
 METADATA_LENGTH_MAX = 64
 CHOICES_MAX = 8
