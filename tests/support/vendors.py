@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 
 from tests.support.providers import USAGE, chat_answer, chat_chunk
 from tests.support.raw_vendor import Connection, Request, Script
@@ -22,7 +23,7 @@ async def speak(request: Request, connection: Connection) -> None:
     await connection.end_stream()
 
 
-def failing(status: int, body: dict[str, object] | None = None, **headers: str) -> Script:
+def failing(status: int, body: Mapping[str, object] | None = None, **headers: str) -> Script:
     """Answers with an error."""
 
     async def script(request: Request, connection: Connection) -> None:

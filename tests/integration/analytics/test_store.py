@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -125,8 +126,15 @@ async def test_what_was_rerated_is_its_attempt_s_even_where_the_ledger_does_not_
     database: Database,
 ) -> None:
     store = PostgresUsage(database)
-    nobody = {"team_id": "", "project_id": "", "key_id": "", "model": "", "outcome": "", "dimensions": {}}
-    rerated = {"kind": "rerate", "cost_nanos": 5, "input_tokens": None, **nobody}
+    nobody: dict[str, Any] = {
+        "team_id": "",
+        "project_id": "",
+        "key_id": "",
+        "model": "",
+        "outcome": "",
+        "dimensions": {},
+    }
+    rerated: dict[str, Any] = {"kind": "rerate", "cost_nanos": 5, "input_tokens": None, **nobody}
     assert await store.store(page(usage(1), usage(2), usage(3, request_id="r2", **rerated)))
     assert await store.store(page(usage(4, request_id="r1", **rerated), after=3))
     span = TimeRange(START - timedelta(hours=1), START + timedelta(hours=1))
