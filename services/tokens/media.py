@@ -27,7 +27,14 @@ AUDIO_BYTES_PER_S_MIN: Final = 1_000
 
 AUDIO_BYTES_PER_S_TYPICAL: Final = 16_000
 
+WAV_CHUNKS_MAX: Final = 64
+"""Chunks before the form of the samples; more has no file that a recorder wrote."""
+_WAV_UNCOMPRESSED = frozenset({1, 3, 0xFFFE})
+"""Whole numbers, floats, and the extended form of either."""
+
 _PDF_PAGE = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
+_PDF_HIDING = b"/ObjStm"
+"""A stream of compressed objects: pages may be among them."""
 _JPEG_SIZES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 
 
@@ -90,24 +97,39 @@ def _webp_size(data: bytes) -> Size | None:
 
 
 def pdf_pages(data: bytes) -> tuple[int, int]:
-    """Pages of a PDF: an estimate and a bound. Exact where the page objects are not compressed."""
+    """Pages of a PDF: an estimate and a bound. Exact where no page can hide in a compressed stream of objects."""
     pages = len(_PDF_PAGE.findall(data[:PDF_SCAN_BYTES_MAX]))
-    if pages:
+    if pages and len(data) <= PDF_SCAN_BYTES_MAX and _PDF_HIDING not in data:
         return min(pages, PDF_PAGES_MAX), min(pages, PDF_PAGES_MAX)
     return (
-        min(PDF_PAGES_MAX, 1 + len(data) // PDF_PAGE_BYTES_TYPICAL),
-        min(PDF_PAGES_MAX, 1 + len(data) // PDF_PAGE_BYTES_MIN),
+        min(PDF_PAGES_MAX, max(pages, 1 + len(data) // PDF_PAGE_BYTES_TYPICAL)),
+        min(PDF_PAGES_MAX, max(pages, 1 + len(data) // PDF_PAGE_BYTES_MIN)),
     )
 
 
 def audio_seconds(data: bytes) -> tuple[float, float]:
-    """Length of a sound: an estimate and a bound. Exact for WAV, whose header says the rate."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE" and len(data) >= 32:
-        bytes_per_s = struct.unpack("<I", data[28:32])[0]
-        if bytes_per_s:
-            seconds = len(data) / bytes_per_s
-            return seconds, seconds
+    """Length of a sound: an estimate and a bound. Exact for WAV whose samples are not compressed."""
+    bytes_per_s = _wav_bytes_per_s(data)
+    if bytes_per_s:
+        seconds = len(data) / bytes_per_s
+        return seconds, seconds
     return len(data) / AUDIO_BYTES_PER_S_TYPICAL, len(data) / AUDIO_BYTES_PER_S_MIN
+
+
+def _wav_bytes_per_s(data: bytes) -> int | None:
+    """By the samples' form; the header's own field of bytes a second is believed by no player, and so not by us."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return None
+    position = 12
+    for _ in range(WAV_CHUNKS_MAX):  # `fmt ` need not be the first
+        if position + 24 > len(data):
+            return None
+        if data[position : position + 4] == b"fmt ":
+            form, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, position + 8)
+            return rate * channels * bits // 8 if form in _WAV_UNCOMPRESSED else None
+        length = int(struct.unpack_from("<I", data, position + 4)[0])
+        position += 8 + length + length % 2
+    return None
 
 
 # ---- what one picture costs, by family ------------------------------------------------------------------------------

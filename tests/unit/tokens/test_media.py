@@ -73,13 +73,23 @@ def test_claude_charges_area_up_to_a_cap() -> None:
 
 def test_pages_are_counted_or_bounded() -> None:
     assert media.pdf_pages(b"/Type /Pages /Type /Page /Type/Page\n") == (2, 2)
+    hiding = b"/Type /Page /Type /ObjStm" + bytes(100_000)
+    assert media.pdf_pages(hiding)[1] == media.pdf_pages(bytes(len(hiding)))[1] > 1
     estimate, bound = media.pdf_pages(bytes(100_000))
     assert 1 <= estimate <= bound <= media.PDF_PAGES_MAX
 
 
 def test_sound_is_as_long_as_its_header_says() -> None:
-    header = b"RIFF" + bytes(4) + b"WAVEfmt " + struct.pack("<IHHII", 16, 1, 1, 8000, 16000) + bytes(12)
+    header = (
+        b"RIFF" + bytes(4) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16) + bytes(8)
+    )
     assert media.audio_seconds(header + bytes(32_000 - len(header))) == (2.0, 2.0)
+    boasting = header.replace(struct.pack("<I", 16000), struct.pack("<I", 1 << 30))
+    assert media.audio_seconds(boasting + bytes(32_000 - len(header))) == (2.0, 2.0)
+    broadcast = header[:12] + b"bext" + struct.pack("<I", 601) + bytes(602) + header[12:]
+    assert media.audio_seconds(broadcast + bytes(32_000 - len(broadcast))) == (2.0, 2.0)
+    compressed = header.replace(struct.pack("<IH", 16, 1), struct.pack("<IH", 16, 0x31))
+    assert media.audio_seconds(compressed + bytes(32_000 - len(compressed)))[1] == 32.0
 
 
 @pytest.mark.parametrize(
