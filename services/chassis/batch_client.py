@@ -67,6 +67,7 @@ class Exchange(Generic[AnyOperation, AnyResult]):
         "_waiter",
         "answered",
         "ended",
+        "last",
         "name",
         "operation_id",
         "received",
@@ -86,6 +87,8 @@ class Exchange(Generic[AnyOperation, AnyResult]):
         """Results that have come, each that was joined to another counted."""
         self.answered = False
         """The last result has come."""
+        self.last: AnyResult | None = None
+        """The last result, once it has come; it stays for whoever was interrupted after it had been taken."""
         self.ended = False
         """Answered, failed, or left by its caller."""
 
@@ -113,7 +116,8 @@ class Exchange(Generic[AnyOperation, AnyResult]):
         results = self._results
         if not results or not self._client.join(results[-1], result):
             results.append(result)
-        self.answered = self.ended = last
+        if last:
+            self.last, self.answered, self.ended = result, True, True
         self._wake()
 
     def fail(self, error: TurnpikeError) -> None:

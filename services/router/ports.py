@@ -190,6 +190,11 @@ class Conversation(Protocol):
         """Events that have come; pieces of text that came together are told as one, and counted as they came."""
         ...
 
+    @property
+    def last(self) -> providers_pb2.DispatchEvent | None:
+        """Its last event, once that has come, whether or not somebody has taken it."""
+        ...
+
     def cancel(self, reason: str) -> None:
         """Asks to stop; the last event still comes and says what it cost."""
         ...

@@ -42,6 +42,10 @@ class RemoteConversation:
     def received(self) -> int:
         return self._exchange.received
 
+    @property
+    def last(self) -> pb.DispatchEvent | None:
+        return self._exchange.last
+
     def cancel(self, reason: str) -> None:
         self._exchange.send(pb.DispatchOperation(cancel=pb.CancelAttempt(reason=reason)))
 

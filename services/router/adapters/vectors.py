@@ -26,6 +26,7 @@ class VectorCall:
         self._dispatch = dispatch
         self._texts = texts
         self._ended = False
+        self.last: pb.DispatchEvent | None = None
 
     @property
     def sent(self) -> bool:
@@ -64,12 +65,14 @@ class VectorCall:
             raise OutcomeUnknown("providers")
         error = self._call.exception()
         if error is None:
-            return self._finished(self._call.result())
-        if isinstance(error, RemoteError) and (failed := error.detail(pb.AttemptFailed)) is not None:
-            return pb.DispatchEvent(failed=failed)
-        if isinstance(error, DeadlineExceeded | RemoteError) and error.reason == "DEADLINE_EXCEEDED":
-            return pb.DispatchEvent(failed=self._late())
-        raise error if isinstance(error, TurnpikeError) else OutcomeUnknown("providers") from error
+            self.last = self._finished(self._call.result())
+        elif isinstance(error, RemoteError) and (failed := error.detail(pb.AttemptFailed)) is not None:
+            self.last = pb.DispatchEvent(failed=failed)
+        elif isinstance(error, DeadlineExceeded | RemoteError) and error.reason == "DEADLINE_EXCEEDED":
+            self.last = pb.DispatchEvent(failed=self._late())
+        else:
+            raise error if isinstance(error, TurnpikeError) else OutcomeUnknown("providers") from error
+        return self.last
 
     def _finished(self, response: pb.EmbedResponse) -> pb.DispatchEvent:
         self._texts.embedded(self._dispatch.key.attempt, response.embeddings)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from services.chassis import attributes as names
@@ -51,7 +52,7 @@ class Attempt:
     """An attempt whose hold is granted. It ends by `leave` or `abandon`, and is then settled by its `settlement`."""
 
     __slots__ = (
-        "_conversation", "_credited", "_listening", "_output_bound", "_tools",
+        "_abandoned", "_conversation", "_credited", "_listening", "_output_bound", "_tools",
         "deltas", "grant", "had_time", "key", "record", "span", "step",
     )  # fmt: skip
 
@@ -77,6 +78,7 @@ class Attempt:
         self.had_time = True
         """False: its caller's deadline leaves less than the endpoint usually takes."""
         self._credited = 0
+        self._abandoned = False
         self._conversation: Conversation | None = None
         self._listening = False
 
@@ -183,6 +185,8 @@ class Attempt:
 
     def abandon(self, why: str) -> bool:
         """Nobody waits any more: asks the model to stop. False if it was not called yet: free the hold."""
+        if self._abandoned:
+            return True  # whoever waited for its end was interrupted
         record = self.record
         record.failure, record.message = "CANCELLED", why
         self.span.attributes[names.ERROR_TYPE] = record.failure
@@ -193,6 +197,7 @@ class Attempt:
             self._tools.leases.closed(self.key)
             return False
         self._conversation.cancel(why)
+        self._abandoned = True
         return True
 
     async def stop(self, reason: str, why: str) -> Settlement:
@@ -204,15 +209,15 @@ class Attempt:
             replace(settlement, dimensions=_CUT_BY_BUDGET) if isinstance(settlement, Charge) else settlement
         )
 
-    async def wind_up(self, last: providers_pb2.DispatchEvent | None = None) -> Settlement:
-        """Waits for the last event of an abandoned attempt, or has it already; returns what to charge."""
-        assert self._conversation is not None
-        try:
+    async def wind_up(self) -> Settlement:
+        """Waits for the last event of an abandoned attempt, unless it has come; returns what to charge."""
+        conversation = self._conversation
+        assert conversation is not None
+        with suppress(TimeoutError, TurnpikeError):
             async with asyncio.timeout(CANCELLED_WAIT_S):
-                async for event in self._conversation:
-                    last = event
-        except (TimeoutError, TurnpikeError):
-            last = None
+                async for _ in conversation:
+                    pass
+        last = conversation.last
         self.leave()
         record = self.record
         if last is not None and last.HasField("finished"):

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from services.chassis.tasks import end
 from services.kernel.errors import TurnpikeError
 from services.router.domain.fallback import Next
 from services.router.use_cases.attempt import Attempt, Ended, Events
@@ -26,9 +27,9 @@ async def hedged(steps: Steps, attempt: Attempt, events: Events, after_s: float)
         settlement, _, _ = lane.attempt.failed(word)
         steps.under_way.remove(lane.attempt)
         await steps.holding.settle(lane.attempt, settlement)
-    for lane, word in heard.losers:
+    for lane in heard.losers:
         steps.under_way.remove(lane.attempt)
-        steps.abandon(lane.attempt, "another model was quicker", word)
+        steps.abandon(lane.attempt, "another model was quicker")
     return heard.lane.attempt, resumed(heard.word, heard.lane.events)
 
 
@@ -78,8 +79,8 @@ class Heard:
     word: Word
     failed: tuple[tuple[Lane, Word], ...]
     """Lanes that failed while another went on."""
-    losers: tuple[tuple[Lane, Word], ...]
-    """Lanes that were too slow; with their last event, if that had come already."""
+    losers: tuple[Lane, ...]
+    """Lanes that were too slow."""
 
 
 async def race(first: Lane, after_s: float, second: Callable[[], Awaitable[Lane | None]]) -> Heard:
@@ -106,15 +107,13 @@ async def race(first: Lane, after_s: float, second: Callable[[], Awaitable[Lane 
                 if _is_beginning(word):
                     lane.listen()
                 elif not _is_failure(word) or len(lanes) == 1:
-                    losers = tuple((other, _already(other)) for other in lanes if other is not lane)
+                    losers = tuple(other for other in lanes if other is not lane)
                     return Heard(lane, word, tuple(failed), losers)
                 else:
                     lanes.remove(lane)
                     failed.append((lane, word))
     finally:
-        for lane in lanes:
-            if lane.task is not None and not lane.task.done():
-                lane.task.cancel()
+        await end(*(lane.task for lane in lanes if lane.task is not None))
 
 
 async def resumed(word: Word, events: Events) -> AsyncIterator[providers_pb2.DispatchEvent]:
@@ -134,7 +133,3 @@ def _is_beginning(word: Word) -> bool:
 
 def _is_failure(word: Word) -> bool:
     return not isinstance(word, providers_pb2.DispatchEvent) or word.HasField("failed")
-
-
-def _already(lane: Lane) -> Word:
-    return lane.word() if lane.task is not None and lane.task.done() and not lane.task.cancelled() else None

@@ -201,23 +201,19 @@ class Steps:
         if self._open_ends == 0:
             self.tools.log.record(self.record)
 
-    def abandon(self, attempt: Attempt, why: str, word: Ended = None) -> bool:
-        """Stops an attempt and settles it in the background; False if it was not called yet.
-
-        `word`: its last event, if that has come already.
-        """
+    def abandon(self, attempt: Attempt, why: str) -> bool:
+        """Stops an attempt and settles it in the background; False if it was not called yet."""
         settlements = self.tools.settlements
         if not attempt.abandon(why):
             settlements.later(attempt.key, Free(why))
             return False
-        last = word if isinstance(word, providers_pb2.DispatchEvent) else None
         self._open_ends += 1
-        settlements.go_on(self._wind_up(attempt, last))
+        settlements.go_on(self._wind_up(attempt))
         return True
 
-    async def _wind_up(self, attempt: Attempt, last: providers_pb2.DispatchEvent | None) -> None:
+    async def _wind_up(self, attempt: Attempt) -> None:
         try:
-            settlement = await attempt.wind_up(last)
+            settlement = await attempt.wind_up()
             receipt = await self.tools.settlements.settle(attempt.key, settlement)
             if receipt is not None:
                 attempt.record.cost_nanos = receipt.charged_nanos

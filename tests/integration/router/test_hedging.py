@@ -12,11 +12,13 @@ from services.router.adapters.decisions import Decisions
 from services.router.domain.breaker import FAILURES_TO_OPEN
 from services.router.ports import AttemptKey, Free, Grant, HoldTerms, Receipt, Settlement
 from services.router.records import DecisionRecord
+from services.router.use_cases.hedging import Lane, Word
 from tests.support.conditions import until
 from tests.support.governing import decision_of, put_policy
 from tests.support.raw_vendor import Connection, RawVendor, Request, raw_vendor
 from tests.support.road import Road, Vendor, road
 from tests.support.vendors import failing, speak
+from turnpike.providers.v1.providers_pb2 import DispatchEvent
 
 HEDGED = {"hedge_after": {"nanos": 200_000_000}}
 
@@ -101,6 +103,39 @@ async def test_leaving_cancels_both(on: Road, vendor: RawVendor) -> None:
     async with asyncio.timeout(5):
         await silent.gone.wait()
     assert len(await on.settled()) == 2
+
+
+async def test_a_model_that_failed_for_nothing_is_not_charged_if_the_caller_leaves_the_race(
+    postgres_dsn: str, tmp_path: Path, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raced, failure_heard = asyncio.Event(), asyncio.Event()
+    word = Lane.word
+
+    def heard(lane: Lane) -> Word:
+        said = word(lane)
+        if isinstance(said, DispatchEvent) and said.HasField("failed"):
+            failure_heard.set()
+        return said
+
+    async def failing_behind_the_hedge(request: Request, connection: Connection) -> None:
+        await raced.wait()
+        await failing(500)(request, connection)
+
+    async def silent(request: Request, connection: Connection) -> None:
+        raced.set()
+        await connection.until_closed()
+
+    monkeypatch.setattr(Lane, "word", heard)
+    vendor.script = failing_behind_the_hedge
+    async with raw_vendor(silent) as hedge:
+        models = {"first": Vendor(vendor.base_url, quality=0.9), "second": Vendor(hedge.base_url)}
+        async with road(postgres_dsn, tmp_path, models) as on:
+            task = asyncio.create_task(on.stream(routing=HEDGED))
+            async with asyncio.timeout(20):
+                await failure_heard.wait()
+            task.cancel()
+            kinds = await on.settled(2)
+    assert sorted(kinds) == ["COMMIT 2", "HOLD 1", "HOLD 2", "RELEASE 1"]
 
 
 class LosingHolds:
