@@ -58,6 +58,9 @@ class Failure:
     parameter: str = ""
     """The parameter the model cannot take, where that is the reason."""
     phase: str = ""
+    callers_deadline: bool = False
+    """It ended because its caller had no more time. Whether that was enough, the caller knows; the endpoint is not
+    blamed."""
     """For timeouts: connect, first_token, idle or total."""
     charge: ChargeRule.ValueType | None = None
     usage: usage_pb2.Usage | None = None

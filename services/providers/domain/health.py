@@ -35,9 +35,6 @@ DOUBLINGS_MAX = 16
 PROBE_S_MAX: Final = 120.0
 """A probe that has not come back after this is given up, so that a lost one does not close the endpoint for good."""
 
-CALLERS_DEADLINE: Final = "total"
-"""The phase of a call that ended because its caller had no more time. Whether that was enough, the caller knows."""
-
 _TO_BLAME = {
     Reason.ERROR_REASON_VENDOR_UNREACHABLE,
     Reason.ERROR_REASON_VENDOR_TIMEOUT,
@@ -153,7 +150,7 @@ class EndpointTracker:
                 asked = _doubled(BACK_OFF_S_MIN, self._refusals - 1, BACK_OFF_S_MAX)
             self._resting_until = max(self._resting_until, now + min(asked, ASKED_REST_S_MAX))
             self.message = failure.message
-        if failure.reason not in _TO_BLAME or failure.phase == CALLERS_DEADLINE:
+        if failure.reason not in _TO_BLAME or failure.callers_deadline:
             self._probe_since = None
             if failure.http_status is not None:
                 # It answers, so it is not down, whatever it thinks of this request.

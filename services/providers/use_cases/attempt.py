@@ -98,7 +98,8 @@ class AttemptRun:
         self._refused = False
         self._phase = "connect"
         self._begun = 0.0
-        self._ends_at = self._loop.time() + timeout_s  # from here on: writing a large request takes time too
+        self._deadline = self._loop.time() + timeout_s  # from here on: writing a large request takes time too
+        self._ends_at = self._deadline
         self._first_token_at: float | None = None
 
     async def run(self) -> providers_pb2.AttemptFinished:
@@ -309,9 +310,15 @@ class AttemptRun:
         raise late from error
 
     def _overdue(self) -> Failure:
-        if self._loop.time() >= self._ends_at:
+        now = self._loop.time()
+        if now >= self._ends_at:
             self._phase = "total"
-        return Failure(Reason.ERROR_REASON_VENDOR_TIMEOUT, _OVERDUE[self._phase], phase=self._phase)
+        return Failure(
+            Reason.ERROR_REASON_VENDOR_TIMEOUT,
+            _OVERDUE[self._phase],
+            phase=self._phase,
+            callers_deadline=now >= self._deadline,
+        )
 
     def _settled(self, failure: Failure) -> Failure:
         """The failure with its charge; what was counted by then is counted now, in the rare case that it matters."""

@@ -35,6 +35,19 @@ def test_one_failure_is_chance_five_in_a_row_are_down() -> None:
     assert not tracker.may_call(0.0)
 
 
+def test_a_callers_deadline_says_nothing_of_it() -> None:
+    tracker = EndpointTracker()
+    for callers, state in (
+        (True, EndpointState.ENDPOINT_STATE_HEALTHY),
+        (False, EndpointState.ENDPOINT_STATE_DOWN),
+    ):
+        late = Failure(Reason.ERROR_REASON_VENDOR_TIMEOUT, "late", phase="total", callers_deadline=callers)
+        for _ in range(FAILURES_TO_DOWN):
+            tracker.begin(0.0)
+            tracker.end(0.0, late)
+        assert tracker.state(0.0) == state
+
+
 def test_after_its_rest_one_probe_heals_it() -> None:
     tracker = EndpointTracker()
     down(tracker, 0.0)
