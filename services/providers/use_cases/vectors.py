@@ -165,9 +165,12 @@ class Embed:
                 return_exceptions=True,
             )
             made += [outcome for outcome in outcomes if isinstance(outcome, Vectors)]
+            lost = [outcome.failure for outcome in outcomes if isinstance(outcome, AttemptError)]
             for outcome in outcomes:
-                if isinstance(outcome, AttemptError) and made:
-                    _with_what_was_had(outcome.failure, made)
+                if isinstance(outcome, AttemptError):
+                    _with_what_else_was_charged(outcome.failure, lost)
+                    if made:
+                        _with_what_was_had(outcome.failure, made)
                 if isinstance(outcome, BaseException):
                     raise outcome
         return made[0] if len(made) == 1 else _together(made, size)
@@ -191,6 +194,12 @@ def _sum_of_usages(made: Sequence[Vectors]) -> usage_pb2.Usage | None:
         return None
     read = sum(part.usage.input_tokens for part in made if part.usage is not None)
     return usage_pb2.Usage(input_tokens=read, output_tokens=0, source=UsageSource.USAGE_SOURCE_VENDOR)
+
+
+def _with_what_else_was_charged(failure: Failure, beside: Sequence[Failure]) -> None:
+    """One failure is told for all that came at once; it costs what the dearest of them does."""
+    if any(other.charge == ChargeRule.CHARGE_RULE_FULL for other in beside):
+        failure.charge = ChargeRule.CHARGE_RULE_FULL
 
 
 def _with_what_was_had(failure: Failure, made: Sequence[Vectors]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from services.chassis.status import RemoteError
 from services.router.adapters.providers import open_models
+from tests.support import vendor_faults as faults
 from tests.support.providers import MODEL, attempt, chat_answer, endpoint, providers
 from tests.support.raw_vendor import Connection, Request, raw_vendor
 from tests.support.vendors import speak
@@ -23,6 +24,8 @@ async def test_a_model_that_takes_one_text_at_a_time_is_asked_once_a_text(tmp_pa
         text = json.loads(request.body)["inputText"]
         if text == "poison":
             await connection.answer(b'{"message":"Malformed input request"}', 400)
+        elif text == "lost":
+            await faults.reset_before_answer(request, connection)
         else:
             said = {"embedding": [float(len(text))], "inputTextTokenCount": len(text)}
             await connection.answer(json.dumps(said).encode())
@@ -38,11 +41,17 @@ async def test_a_model_that_takes_one_text_at_a_time_is_asked_once_a_text(tmp_pa
         with pytest.raises(RemoteError) as caught:
             asked = pb.EmbedRequest(model=MODEL, texts=["xx", "poison", "xxx"])
             await running.remote.unary(running.stub.Embed, asked, timeout_s=10)
+        with pytest.raises(RemoteError) as doubtful:
+            asked = pb.EmbedRequest(model=MODEL, texts=["poison", "lost"])
+            await running.remote.unary(running.stub.Embed, asked, timeout_s=10)
     assert [(one.index, *one.values) for one in made.embeddings] == [(i, float(i + 1)) for i in range(20)]
     assert made.usage.input_tokens == sum(range(1, 21))
     failed = caught.value.detail(pb.AttemptFailed)
     assert failed is not None
     assert (failed.charge, failed.usage.input_tokens) == (pb.CHARGE_RULE_USAGE, 5)
+    failed = doubtful.value.detail(pb.AttemptFailed)
+    assert failed is not None
+    assert failed.charge == pb.CHARGE_RULE_FULL, "what became of the other is not known"
 
 
 async def test_twenty_megabytes_of_text_are_refused_by_the_transport_or_taken_whole(tmp_path: Path) -> None:
