@@ -21,6 +21,7 @@ from services.budget.domain import (
     tree,
     writing,
 )
+from services.budget.domain.checkpoints import CheckpointUnreadable
 from services.budget.domain.entries import Kind
 from services.budget.domain.operations import CommitAsk, CommittedAndHeld, ReleaseAsk
 from services.budget.domain.settling import Charge
@@ -344,7 +345,7 @@ def found(name: str) -> str:
         for seed in SEEDS:
             try:
                 Simulation(seed, operations=OPERATIONS, **how).run()
-            except (AssertionError, StoreRefused, KeyError, ValueError) as noticed:
+            except (AssertionError, StoreRefused, CheckpointUnreadable, KeyError, ValueError) as noticed:
                 return f"seed {seed}: {type(noticed).__name__}: {str(noticed)[:200]}"
     return ""
 
