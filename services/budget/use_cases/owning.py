@@ -46,6 +46,8 @@ PATIENCE_S = 2.0
 """How long a batch may be under way before its callers are told that nobody knows."""
 TRIES_MAX = 6
 """How often a batch is decided again before its callers are told."""
+FENCES_MAX = 100
+"""The same where an admin's change came before each write: the store is well, and who waits too long is told anyway."""
 RETRY_PAUSE_S = 0.05
 EXPIRY_GRACE_US = 2_000_000
 """After a claim, leases end this much later at the earliest: their holders could not speak meanwhile."""
@@ -182,10 +184,10 @@ class TreeOwner:
 
     async def _turn(self, parcels: list[Parcel]) -> None:
         """Decides parcels, writes them, and answers; tries again while that may help."""
-        refused = 0
+        tries = fences = refused = 0
         faults: Faults = {}
-        for tries in range(TRIES_MAX):
-            if tries and not parcels:
+        while tries < TRIES_MAX and fences < FENCES_MAX:
+            if tries + fences and not parcels:
                 return
             try:
                 claimed = await self._ensure()
@@ -200,6 +202,7 @@ class TreeOwner:
             except (Doubtful, StoreDown):
                 self._forget()
                 faults.clear()
+                tries += 1
                 continue
             self._failpoints.reached(BEFORE_WRITE)
             sent_before = self._sent
@@ -209,13 +212,16 @@ class TreeOwner:
                 claimed.tree.take_back()
                 self._sent = sent_before
                 faults.clear()  # found in a tree that was not up to date
-                if not await self._catch_up(claimed):
+                if await self._catch_up(claimed):
+                    fences += 1
+                else:
                     self._forget()
+                    tries += 1
                 continue
             except Refused as why:
                 log.warning("the store refused a batch", organisation_id=self._organisation_id, why=str(why))
                 self._forget()
-                self._sent, refused = sent_before, refused + 1
+                self._sent, refused, tries = sent_before, refused + 1, tries + 1
                 if refused > 1:
                     await self._one_by_one(parcels)
                     return
@@ -223,6 +229,7 @@ class TreeOwner:
             except (Doubtful, StoreDown) as why:
                 log.warning("a batch is in doubt", organisation_id=self._organisation_id, why=str(why))
                 self._forget()
+                tries += 1
                 await asyncio.sleep(RETRY_PAUSE_S)
                 continue
             self._failpoints.reached(AFTER_WRITE)

@@ -8,8 +8,10 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.budget.adapters.postgres.journal import PostgresJournal
+from services.budget.domain.drafts import Draft
 from services.budget.domain.operations import AttemptId
 from services.budget.ports import Claimed
+from services.budget.use_cases.owning import TRIES_MAX
 from services.chassis.status import RemoteError
 from tests.support.budget import Budgets, attempt, commit, hold, serving_budget
 from tests.support.budget_admin import Api, Tenant, make_tenant, request_id
@@ -79,6 +81,31 @@ async def test_limits_that_move_while_everybody_holds(postgres_dsn: str, seed: i
         assert statuses[0].spent <= statuses[0].limit_in_force
         verified = await api.VerifyLedger(pb.VerifyLedgerRequest(organisation_id=organisation_id))
         assert verified.intact, verified
+
+
+async def test_a_hold_is_granted_however_often_limits_move_before_it_is_written(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, moved = PostgresJournal.write, 0
+
+    async def after_a_change(self: PostgresJournal, claimed: Claimed, draft: Draft) -> int:
+        nonlocal moved
+        if moved < 3 * TRIES_MAX:
+            moved += 1
+            budget = Budget(budget_id=tenant.budgets[0].budget_id, limit=10**12 + moved)
+            await api.UpdateBudget(
+                pb.UpdateBudgetRequest(
+                    request_id=request_id(), budget=budget, update_mask=FieldMask(paths=["limit"])
+                )
+            )
+        return await write(self, claimed, draft)
+
+    async with serving_budget(postgres_dsn) as budgets:
+        api, router = await budgets.operator(), await budgets.router()
+        tenant = await make_tenant(api, "Acme")
+        monkeypatch.setattr(PostgresJournal, "write", after_a_change)
+        await router.Hold(hold(tenant, CENT))
+    assert moved == 3 * TRIES_MAX
 
 
 async def test_a_refusal_is_told_however_often_limits_move_meanwhile(
